@@ -1,0 +1,1 @@
+"""The FastAPI Security Workbook: teach, attack and grade."""

@@ -1,0 +1,87 @@
+"""What a check asks for by name: the app, the people of the library, and freshly drawn values."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from lab_app.harness.draw import Draw
+from lab_app.harness.library import Member
+from lab_app.harness.world import Answer, App
+
+
+@pytest.fixture
+def answer(request: pytest.FixtureRequest) -> Answer:
+    """The answer under judgement, its evidence emptied for this check."""
+    from lab_app.harness.plugin import number_of, session_key
+
+    session = request.config.stash[session_key]
+    number = number_of(request.node)
+    if number in session.troubles:
+        pytest.fail(session.troubles[number], pytrace=False)
+    answer = session.answer(number)
+    answer.exchanges.clear()
+    return answer
+
+
+@pytest.fixture
+def app(answer: Answer) -> App:
+    """The learner's app, shared by the checks of its exercise."""
+    return answer.shared()
+
+
+@pytest.fixture
+def app_in(answer: Answer) -> Callable[[str], App]:
+    """The learner's app in a time zone such as Asia/Tokyo, shared by the checks of its exercise."""
+    return lambda zone: answer.shared(TZ=zone)
+
+
+@pytest.fixture
+def launch(answer: Answer) -> Iterator[Callable[..., App]]:
+    """Start an app of its own under changed environment variables; it ends with the check."""
+    apps: list[App] = []
+
+    def start(**env: str) -> App:
+        apps.append(answer.launch(**env))
+        return apps[-1]
+
+    yield start
+    for app in apps:
+        if app.alive():
+            app.stop()
+
+
+@pytest.fixture
+def api(app: App) -> httpx.Client:
+    """A client who is nobody yet."""
+    return app.api
+
+
+@pytest.fixture
+def draw(answer: Answer, request: pytest.FixtureRequest) -> Draw:
+    """Fresh values, others for every check."""
+    return Draw(answer.seed, request.node.nodeid.split("::")[-1])
+
+
+@pytest.fixture
+def ada(app: App) -> Member:
+    """A member with two loans."""
+    return app.library.ada
+
+
+@pytest.fixture
+def bob(app: App) -> Member:
+    """Another member with two loans."""
+    return app.library.bob
+
+
+@pytest.fixture
+def staff(app: App) -> Member:
+    """One of the library's staff."""
+    return app.library.staff
+
+
+@pytest.fixture
+def disabled(app: App) -> Member:
+    """A member whose account is disabled."""
+    return app.library.disabled

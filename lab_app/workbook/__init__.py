@@ -1,0 +1,1 @@
+"""Files and exercises: read a source, build a notebook, read a submission."""
