@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -11,12 +12,23 @@ from lab_app.harness import App, attack, exercise, expect, json_of, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member
 
-# 1.1 Read the token
-
 
 def me(api: httpx.Client, token: str) -> httpx.Response:
     """Ask who the bearer of a token is."""
     return api.get("/members/me", headers=bearer(token))
+
+
+def newcomer(draw: Draw) -> dict[str, str]:
+    """Somebody who may register."""
+    return {"username": draw.username(), "email": draw.email(), "password": draw.passphrase()}
+
+
+def log_in(api: httpx.Client, username: str, password: str) -> httpx.Response:
+    """The OAuth2 password form of 1.2."""
+    return api.post("/token", data={"grant_type": "password", "username": username, "password": password})
+
+
+# 1.1 Read the token
 
 
 @exercise("1.1")
@@ -136,7 +148,18 @@ def test_token_without_an_end_is_refused(app: App, api: httpx.Client, ada: Membe
     Hint: require `exp`. Ask what your library makes of `null`, of text and of Infinity; a crash is no answer.
     """
     expect(me(api, forge(app, ada.username, without=["exp"])), 401, "took a token without exp")
-    for exp in (None, math.inf, -math.inf, math.nan, draw.username(), "", [], {}, [int(time.time()) + 600]):
+    oddities: tuple[Any, ...] = (
+        None,
+        math.inf,
+        -math.inf,
+        math.nan,
+        draw.username(),
+        "",
+        [],
+        {},
+        [int(time.time()) + 600],
+    )
+    for exp in oddities:
         expect(me(api, forge(app, ada.username, exp=exp)), 401, f"took a token whose exp is {exp!r}")
 
 
@@ -171,7 +194,8 @@ def test_token_of_the_future_is_refused(app_in: Callable[[str], App]) -> None:
         for ahead in (200, 3 * 3600, 30 * 86400):
             later = int(time.time()) + ahead
             for claim in ("nbf", "iat"):
-                token = forge(app, app.library.ada.username, exp=later + 600, **{claim: later})
+                times: dict[str, Any] = {"exp": later + 600, claim: later}
+                token = forge(app, app.library.ada.username, **times)
                 expect(me(app.api, token), 401, f"took a token whose {claim} lies {ahead} s ahead")
 
 
@@ -200,7 +224,15 @@ def test_token_of_another_issuer_is_refused(app: App, api: httpx.Client, ada: Me
     Hint: give the library the issuer to compare, and require `iss`.
     """
     expect(me(api, forge(app, ada.username, without=["iss"])), 401, "took a token without iss")
-    for iss in (draw.username(), "", None, [], app.env["JWT_ISSUER"] + "2", app.env["JWT_ISSUER"].upper()):
+    others: tuple[Any, ...] = (
+        draw.username(),
+        "",
+        None,
+        [],
+        app.env["JWT_ISSUER"] + "2",
+        app.env["JWT_ISSUER"].upper(),
+    )
+    for iss in others:
         expect(me(api, forge(app, ada.username, iss=iss)), 401, f"took a token whose iss is {iss!r}")
 
 
@@ -217,7 +249,8 @@ def test_token_without_sub_or_iat_is_refused(app: App, api: httpx.Client, ada: M
         expect(me(api, forge(app, ada.username, without=[claim])), 401, f"took a token without {claim}")
     for sub in (None, ada.id, [ada.username], {"username": ada.username}, "", True):
         expect(me(api, forge(app, sub)), 401, f"took a token whose sub is {sub!r}")
-    for iat in (None, "yesterday", [], math.inf):
+    oddities: tuple[Any, ...] = (None, "yesterday", [], math.inf)
+    for iat in oddities:
         expect(me(api, forge(app, ada.username, iat=iat)), 401, f"took a token whose iat is {iat!r}")
 
 

@@ -29,7 +29,17 @@ from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import Sandbox
 from lab_app.workbook.source import ROOT, all_exercises, check_module, section_of, wrong_answers
 
-QUIET = "terminal cacheprovider logging unraisableexception threadexception debugging pastebin doctest junitxml".split()
+QUIET = [
+    "terminal",
+    "cacheprovider",
+    "logging",
+    "unraisableexception",
+    "threadexception",
+    "debugging",
+    "pastebin",
+    "doctest",
+    "junitxml",
+]
 
 
 class CheckerDied(Exception):

@@ -2,8 +2,8 @@
 
 import random
 
-SYLLABLES = "an bel cor da el fen gri ho il jun ka lo mir nes or pa quin ros sa tol ul ven wil yar zo".split()
-WORDS = "amber barge cedar delta ember fjord gable heron inlet jetty knoll larch maple north ochre plume".split()
+SYLLABLES = tuple("an bel cor da el fen gri ho il jun ka lo mir nes or pa quin ros sa tol ul ven wil yar".split())
+WORDS = tuple("amber barge cedar delta ember fjord gable heron inlet jetty knoll larch maple north".split())
 
 
 class Draw:
@@ -31,4 +31,3 @@ class Draw:
     def number(self, low: int, high: int) -> int:
         """low ≤ number < high"""
         return self.random.randrange(low, high)
-

@@ -83,7 +83,8 @@ def build(draw: Draw) -> Library:
         connection.executemany("INSERT INTO books (title, author, year, shelf) VALUES (?, ?, ?, ?)", BOOKS)
         loans = _lend(connection, people[:3], draw)
         connection.commit()
-        return Library(*people, loans=loans, database=connection.serialize())
+        ada, bob, staff, disabled = people
+        return Library(ada, bob, staff, disabled, loans, connection.serialize())
 
 
 def hashed(password: str) -> str:

@@ -4,10 +4,9 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -93,9 +92,11 @@ def number_of(item: pytest.Item) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep what a check found, and say it in plain words."""
-    report: Any = yield
+    report = yield
     if number_of(item) and (call.when == "call" or (call.when == "setup" and call.excinfo)):
         session = item.config.stash[session_key]
         result = result_of(item, call.excinfo.value if call.excinfo else None, session)

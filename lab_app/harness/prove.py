@@ -8,7 +8,6 @@ import pytest
 from lab_app.harness.verdict import Verdict
 from lab_app.workbook.source import all_exercises, right_answers, section_of, wrong_answers
 
-
 if TYPE_CHECKING:
     from lab_app.harness.checker import Checker
 

@@ -1,7 +1,6 @@
 """What a check acts on: the learner's app, started as production would start it, and the library behind it."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +136,10 @@ class App:
 
         A dependency that yields commits only after the answer was sent.
         """
-        return waited(lambda: self.sql(statement, *parameters), seconds)
+        until = time.monotonic() + seconds
+        while not (rows := self.sql(statement, *parameters)) and time.monotonic() < until:
+            time.sleep(0.02)
+        return rows
 
     def files(self) -> dict[str, bytes]:
         """Everything below the app's working folder, its database included."""
@@ -147,14 +149,6 @@ class App:
         limits = self.sandbox.limits
         bounds = Bounds(self.answer.deadline, limits.body)
         return client(self.port, bounds, self.answer.record, source, cookies)
-
-
-def waited(look: Callable[[], Any], seconds: float) -> Any:
-    """What `look` sees once that is true, or in the end."""
-    until = time.monotonic() + seconds
-    while not (seen := look()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return seen
 
 
 def environment(draw: Draw, where: str) -> dict[str, str]:

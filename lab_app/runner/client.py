@@ -107,6 +107,7 @@ class LoopbackTransport(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
+        """Close all connections."""
         self.pool.close()
 
     def _exchange(self, request: httpx.Request) -> httpx.Response:
@@ -149,7 +150,9 @@ def inflate(raw: bytes, encoding: str, most: int) -> bytes:
     return body
 
 
-def client(port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False) -> httpx.Client:
+def client(
+    port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False
+) -> httpx.Client:
     """A client of the app on `port`; with `cookies` it keeps them as a browser does, `Secure` ones over http too."""
     policy = DefaultCookiePolicy(secure_protocols=HTTP, allowed_domains=None if cookies else [])
     return httpx.Client(

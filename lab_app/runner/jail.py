@@ -25,7 +25,7 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 NOBODY = 65534
 STAGE = Path("/dev/shm")  # noqa: S108 - covered by a private mount of our own
 INSIDE = Path(__file__).with_name("zygote.py")
-ETC = "ld.so.cache hosts nsswitch.conf ssl localtime mime.types".split()
+ETC = ["ld.so.cache", "hosts", "nsswitch.conf", "ssl", "localtime", "mime.types"]
 # Root reads what others may not, so it gives its rights up before the jail begins.
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -44,9 +44,9 @@ def enter_private_network() -> None:
     flags = CLONE_NEWNET | CLONE_NEWNS | (0 if AS_ROOT else CLONE_NEWUSER)
     if libc.unshare(flags):
         raise JailError(
-            f"This system forbids user namespaces ({os.strerror(ctypes.get_errno())}), so submissions cannot be jailed. "
-            "Allow them (on Ubuntu 24.04: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), grade as root in "
-            "a container, or, if you trust every submission, grade with --trust-submissions."
+            f"This system forbids user namespaces ({os.strerror(ctypes.get_errno())}), so nothing can be jailed here. "
+            "Allow them (Ubuntu 24.04: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), grade as root "
+            "in a container, or, if you trust every submission, grade with --trust-submissions."
         )
     if not AS_ROOT:
         Path("/proc/self/setgroups").write_text("deny")
@@ -90,18 +90,25 @@ def command(limits: Limits) -> list[str]:
     """The command line of a jailed zygote. Raises JailError."""
     shown = {Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1]} - {Path("/usr")}
     binds = [word for path in sorted(shown) for word in ("--ro-bind", str(reachable(path)), str(path))]
-    for folder in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
-        if os.path.islink(folder):
-            binds += ["--symlink", os.readlink(folder), folder]
-        elif os.path.isdir(folder):
-            binds += ["--ro-bind", folder, folder]
+    for folder in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64")):
+        if folder.is_symlink():
+            binds += ["--symlink", str(folder.readlink()), str(folder)]
+        elif folder.is_dir():
+            binds += ["--ro-bind", str(folder), str(folder)]
     for name in ETC:
         binds += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
     return [
         bwrap(),
-        *"--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --disable-userns".split(),
-        *"--new-session --die-with-parent --cap-drop ALL --clearenv --hostname jail".split(),
+        *[
+            "--unshare-user",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+            "--disable-userns",
+        ],
+        *["--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv", "--hostname", "jail"],
         *["--ro-bind", "/usr", "/usr", *binds, "--ro-bind", str(reachable(INSIDE)), "/zygote.py"],
         *["--proc", "/proc", "--dev", "/dev", *tmpfs, "/dev/shm", "--remount-ro", "/dev"],  # noqa: S108
         *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab", "--remount-ro", "/"],  # noqa: S108
@@ -113,7 +120,7 @@ def command(limits: Limits) -> list[str]:
 def spawn(limits: Limits) -> "subprocess.Popen[bytes]":
     """Start a jailed zygote. The environment is empty: a jail's first process shows its own to everyone inside."""
     drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if AS_ROOT else {}
-    process = subprocess.Popen(
+    process: subprocess.Popen[bytes] = subprocess.Popen(
         command(limits),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
