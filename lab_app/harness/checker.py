@@ -72,7 +72,7 @@ class Checker:
             )
 
     def check(self, number: str, source: str, seed: int | None = None, fresh: bool = False) -> Verdict:
-        """Judge one answer. `fresh` puts it into a new jail. Raises CheckerDied; an interrupt ends the process."""
+        """Judge one answer. `fresh` puts it into a new jail. Raises CheckerDied and JailError; an interrupt ends the process."""
         self.warm()
         assert self.process and self.process.stdin and self.process.stdout
         question = {"number": number, "source": source, "seed": seed, "fresh": fresh}
@@ -91,7 +91,7 @@ class Checker:
         reply = json.loads(line)
         if "refused" in reply:
             self.close()
-            raise CheckerDied(reply["refused"])
+            raise jail.JailError(reply["refused"])
         return from_json(reply)
 
     def close(self) -> None:

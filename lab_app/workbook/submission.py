@@ -22,20 +22,26 @@ class Offered:
     trouble: str = ""
 
 
-def section_of_file(path: Path) -> str:
-    """The section that a file is a notebook of, by its name. Raises SubmissionError."""
-    for section in sections():
-        if path.name.startswith(section[:3]) or path.stem.startswith(section):
-            return section
-    names = ", ".join(f"{section}.ipynb" for section in sections())
-    raise SubmissionError(f"{path.name} is none of the workbook's notebooks. Name it as it was handed out: {names}.")
-
-
 def read_submission(path: Path) -> dict[str, Offered]:
     """What a notebook offers for each exercise of its section. Raises SubmissionError."""
-    found = exercises(section_of_file(path))
     code = [cell for cell in _read(path) if cell.get("cell_type") == "code"]
+    found = exercises(_section(path, code))
     return {number: _offered(code, exercise) for number, exercise in found.items()}
+
+
+def _section(path: Path, code: list[dict[str, Any]]) -> str:
+    """The section that most exercise cells belong to; without any, the one that the file is named for."""
+
+    def cells_of(section: str) -> int:
+        return sum(_belongs(cell, exercise) for exercise in exercises(section).values() for cell in code)
+
+    named = [section for section in sections() if path.name.startswith(section[:3])]
+    best = max(named + sections(), key=cells_of)
+    if cells_of(best) or named:
+        return best
+    raise SubmissionError(
+        f"{path.name} holds no exercise of the workbook. Hand in the notebook that you were given, under its name."
+    )
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
