@@ -95,3 +95,7 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         errors.print(f"{error.filename or 'The work'}: {error.strerror}.", markup=False, highlight=False)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -72,7 +72,10 @@ class Checker:
             )
 
     def check(self, number: str, source: str, seed: int | None = None, fresh: bool = False) -> Verdict:
-        """Judge one answer. `fresh` puts it into a new jail. Raises CheckerDied and JailError; an interrupt ends the process."""
+        """Judge one answer. `fresh` puts it into a new jail.
+
+        An interrupt ends the process. Raises CheckerDied and JailError.
+        """
         self.warm()
         assert self.process and self.process.stdin and self.process.stdout
         question = {"number": number, "source": source, "seed": seed, "fresh": fresh}

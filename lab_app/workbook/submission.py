@@ -63,8 +63,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
         raise SubmissionError(f"{path.name} {what}. {again}") from error
     if not isinstance(notebook, dict) or "nbformat" not in notebook:
         raise SubmissionError(f"{path.name} is JSON, but no notebook. {again}")
-    if notebook["nbformat"] != 4 or not isinstance(notebook.get("cells"), list):
+    if notebook["nbformat"] != 4:
         raise SubmissionError(f"{path.name} is a notebook of format {str(notebook['nbformat'])[:9]}, not 4. {again}")
+    if not isinstance(notebook.get("cells"), list):
+        raise SubmissionError(f"{path.name} has no list of cells. {again}")
     return [cell for cell in notebook["cells"] if isinstance(cell, dict)]
 
 

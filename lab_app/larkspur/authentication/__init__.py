@@ -1,0 +1,9 @@
+"""INSECURE on purpose: section 1 of the Larkspur Library, put together."""
+
+from fastapi import FastAPI
+
+from lab_app.larkspur.authentication import github, loans, login, registration, unverified, weak_secret
+
+app = FastAPI(title="Larkspur Library", description="INSECURE on purpose. Break it.")
+for part in (unverified, weak_secret, login, registration, loans, github):
+    app.include_router(part.router)
