@@ -1,0 +1,148 @@
+"""How a Verdict looks, as HTML and as text. The static feedback page of a grading run shows the same HTML."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from lab_app.harness.verdict import Result, Verdict
+
+HERE = Path(__file__).parent
+STYLE = (HERE / "view.css").read_text(encoding="utf-8")
+SYMBOLS = {"passed": "✓", "not yet": "◐", "not attempted": "○", "does not start": "✗", "too slow": "⧗"}
+MARKS = {
+    ("attack", True): "✓ blocked",
+    ("attack", False): "✗ not blocked",
+    ("legit", True): "✓ works",
+    ("legit", False): "✗ broken",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a notebook shows: `html` where there is a browser, `text` everywhere else."""
+
+    html: str
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<style>{STYLE}</style>{self.html}"
+
+
+def note(sentence: str) -> View:
+    """A single sentence."""
+    return View(render("note.html", sentence=sentence), printable(sentence))
+
+
+def view_of(verdict: Verdict, about: str = "") -> View:
+    """A verdict and a closing line about it, for a notebook."""
+    hint = f'One hint at a time: hint("{verdict.exercise}")' if verdict.failed() else ""
+    closing = [line for line in (hint, about) if line]
+    text = "\n".join([verdict_text(verdict), *map(printable, closing)])
+    return View(render("verdict.html", **_shown(verdict), closing=closing), text)
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """A verdict as an HTML fragment that looks right under STYLE."""
+    return render("verdict.html", **_shown(verdict), closing=[])
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """A verdict as text."""
+    return printable("\n".join(_lines(verdict)))
+
+
+def in_words(verdict: Verdict) -> str:
+    """14 of 18 checks; attacks count once everything that should work works"""
+    if not judged(verdict):
+        return ""
+    count = f"{round(verdict.score * len(verdict.results))} of {len(verdict.results)} checks"
+    broken = any(result.kind == "legit" for result in verdict.failed())
+    return count + "; attacks count once everything that should work works" * broken
+
+
+def judged(verdict: Verdict) -> bool:
+    """Whether the checks have seen the answer at work; if not, its trouble says all there is to say."""
+    return bool(verdict.results) and not verdict.trouble
+
+
+def printable(text: str) -> str:
+    """Text without the control characters, bidirectional overrides and lone surrogates of a hostile answer."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def link(source: str) -> str:
+    """Where a source can be read, for those that have an address of their own; else nothing."""
+    if found := re.fullmatch(r"CWE-(\d+)", source):
+        return f"https://cwe.mitre.org/data/definitions/{found[1]}.html"
+    if found := re.fullmatch(r"RFC (\d+)(?: §([\d.]+))?", source):
+        return f"https://www.rfc-editor.org/rfc/rfc{found[1]}" + (f"#section-{found[2]}" if found[2] else "")
+    return ""
+
+
+def render(template: str, **values: Any) -> str:
+    """A template filled in, everything escaped."""
+    return _templates().get_template(template).render(values)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters["link"] = link
+    return made
+
+
+def _shown(verdict: Verdict) -> dict[str, Any]:
+    failed = verdict.failed()
+    return {
+        "verdict": verdict,
+        "symbol": SYMBOLS[verdict.outcome],
+        "words": in_words(verdict),
+        "results": verdict.results if judged(verdict) else (),
+        "marks": MARKS,
+        "first": failed[0] if failed else None,
+    }
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    words = in_words(verdict)
+    yield f"{SYMBOLS[verdict.outcome]} Exercise {verdict.exercise} — {verdict.title}: {verdict.outcome}" + (
+        f" ({words})" if words else ""
+    )
+    if verdict.trouble:
+        yield verdict.trouble
+    for misconception in verdict.misconceptions:
+        yield f"Often the cause: {misconception}"
+    for result in verdict.results if judged(verdict) else ():
+        yield f"  {MARKS[result.kind, result.passed]:14} {result.title}"
+        if not result.passed:
+            yield from ("      " + line for line in _told(result, whole=result is verdict.failed()[0]))
+
+
+def _told(result: Result, whole: bool) -> Iterator[str]:
+    """What a failed check has to say; but for the first, the curl line stands for the exchange."""
+    yield from f"Your app {result.found.removesuffix('.')}. {result.safe}".strip().split("\n")
+    for exchange in result.evidence:
+        if whole:
+            yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
+        yield f"Again: {exchange.curl}"
+    yield f"Why: {result.why}"
+    yield f"Source: {', '.join(result.sources)}"
+
+
+def _indented(text: str) -> Iterator[str]:
+    return ("    " + line for line in text.split("\n"))
