@@ -17,13 +17,12 @@ from lab_app.workbook.source import Exercise, same_code
 def check(number: object) -> View:
     """Attack your answer to an exercise, such as "1.3", and use it as an honest user would."""
     try:
-        wanted = exercise(number)
-        return _judged(wanted)
+        return _judged(exercise(number))
     except (NoSuchExercise, CheckerDied) as trouble:
         return note(str(trouble))
     except KeyboardInterrupt:
         ready().checker.warm()
-        return note(f"The check of {wanted.number} was stopped. Nothing was kept; check again whenever you like.")
+        return note(f"The check of {number} was stopped. Nothing was kept; check again whenever you like.")
 
 
 def _judged(wanted: Exercise) -> View:

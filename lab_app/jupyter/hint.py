@@ -2,7 +2,7 @@
 
 from lab_app.jupyter.exercises import NoSuchExercise, exercise, hints
 from lab_app.jupyter.kernel import ready
-from lab_app.jupyter.view import View, note
+from lab_app.jupyter.view import View, judged, note
 
 given: dict[str, list[str]] = {}
 
@@ -16,6 +16,8 @@ def hint(number: object) -> View:
     verdict = ready().verdicts.get(wanted)
     if verdict and verdict.outcome == "passed":
         return note(f"Exercise {wanted} is passed. There is nothing to hint at.")
+    if verdict and not judged(verdict):
+        return note(f"The answer to {wanted} has not come to serve yet; the last check says why. Mend that first.")
     failed = [result.hint for result in verdict.failed()] if verdict else []
     known = list(dict.fromkeys(one for one in failed or hints(wanted) if one))
     seen = given.setdefault(wanted, [])

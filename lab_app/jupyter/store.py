@@ -12,6 +12,7 @@ import platformdirs
 
 from lab_app.harness.verdict import Verdict
 
+PATIENCE = 2  # seconds, for another kernel that is writing
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS attempts (
     number TEXT NOT NULL, at REAL NOT NULL, outcome TEXT NOT NULL, score REAL NOT NULL, seconds REAL NOT NULL
@@ -58,7 +59,7 @@ def _open() -> Iterator[sqlite3.Connection]:
     where = path()
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(where, timeout=2)) as connection, connection:
+        with closing(sqlite3.connect(where, timeout=PATIENCE)) as connection, connection:
             connection.execute(SCHEMA)
             yield connection
     except (sqlite3.Error, OSError) as error:

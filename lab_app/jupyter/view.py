@@ -43,8 +43,11 @@ def note(sentence: str) -> View:
 
 def view_of(verdict: Verdict, about: str = "") -> View:
     """A verdict and a closing line about it, for a notebook."""
-    hint = f'One hint at a time: hint("{verdict.exercise}")' if verdict.failed() else ""
-    closing = [line for line in (hint, about) if line]
+    hint = (
+        f'One hint at a time: hint("{verdict.exercise}"). '
+        "The app that was checked has ended: to send a curl line again, serve(app) and put that port into it."
+    )
+    closing = [line for line in (hint if judged(verdict) and verdict.failed() else "", about) if line]
     text = "\n".join([verdict_text(verdict), *map(printable, closing)])
     return View(render("verdict.html", **_shown(verdict), closing=closing), text)
 
