@@ -139,12 +139,11 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 def _told(result: Result, whole: bool) -> Iterator[str]:
     """What a failed check has to say; but for the first, the curl line stands for the exchange."""
     yield from f"Your app {result.found.removesuffix('.')}. {result.safe}".strip().split("\n")
-    for exchange in result.evidence:
-        if whole:
-            yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
-        yield f"Again: {exchange.curl}"
+    for exchange in result.evidence if whole else ():
+        yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
     yield f"Why: {result.why}"
     yield f"Source: {', '.join(result.sources)}"
+    yield from (f"Again: {exchange.curl}" for exchange in result.evidence)
 
 
 def _indented(text: str) -> Iterator[str]:
