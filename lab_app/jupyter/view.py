@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from lab_app.harness.verdict import Result, Verdict
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "view.css").read_text(encoding="utf-8")
-SYMBOLS = {"passed": "✓", "not yet": "◐", "not attempted": "○", "does not start": "✗", "too slow": "⧗"}
+SYMBOLS = {"passed": "✓", "not yet": "◐", "not attempted": "○", "does not start": "✗", "too slow": "◔"}
 MARKS = {
     ("attack", True): "✓ blocked",
     ("attack", False): "✗ not blocked",
@@ -90,6 +91,11 @@ def link(source: str) -> str:
     return ""
 
 
+def code(text: str) -> Markup:
+    """Our own prose, its `names` set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))  # noqa: S704 - escaped first
+
+
 def render(template: str, **values: Any) -> str:
     """A template filled in, everything escaped."""
     return _templates().get_template(template).render(values)
@@ -105,7 +111,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters["link"] = link
+    made.filters |= {"link": link, "code": code}
     return made
 
 

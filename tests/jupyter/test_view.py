@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lab_app.harness.verdict import Result, Verdict
-from lab_app.jupyter.view import link, verdict_html, verdict_text, view_of
+from lab_app.jupyter.view import link, note, verdict_html, verdict_text, view_of
 from tests.jupyter.conftest import result, verdict
 
 HOSTILE = "<script>x</script><img src=x onerror=y>'\"&\x1b[31m\x00\u202e\ud800{{ 7 * 7 }}"
@@ -109,3 +109,8 @@ def test_sources_lead_to_where_they_can_be_read() -> None:
     assert link("RFC 8725 §3.1") == "https://www.rfc-editor.org/rfc/rfc8725#section-3.1"
     assert link("RFC 7519") == "https://www.rfc-editor.org/rfc/rfc7519"
     assert link("javascript:alert(1)") == ""
+
+
+def test_names_in_our_prose_are_set_as_code() -> None:
+    assert note("Require `exp`, `<b>`.").html.count("<code>") == 2
+    assert "<code>&lt;b&gt;</code>" in note("Require `exp`, `<b>`.").html
