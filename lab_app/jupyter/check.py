@@ -18,8 +18,10 @@ def check(number: object) -> View:
     """Attack your answer to an exercise, such as "1.3", and use it as an honest user would."""
     try:
         return _judged(exercise(number))
-    except (NoSuchExercise, CheckerDied) as trouble:
+    except NoSuchExercise as trouble:
         return note(str(trouble))
+    except CheckerDied as trouble:
+        return note(f"{trouble} Check again; nothing was kept.")
     except KeyboardInterrupt:
         ready().checker.warm()
         return note(f"The check of {number} was stopped. Nothing was kept; check again whenever you like.")
