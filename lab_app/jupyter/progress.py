@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab_app.jupyter import store
+from lab_app.jupyter.markup import printable, render
 from lab_app.jupyter.store import Record
-from lab_app.jupyter.view import SYMBOLS, View, printable, render
+from lab_app.jupyter.view import SYMBOLS, View
 from lab_app.workbook.source import all_exercises
 
 TITLES = (

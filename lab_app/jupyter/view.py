@@ -1,19 +1,14 @@
 """How a Verdict looks, as HTML and as text. The static feedback page of a grading run shows the same HTML."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup, escape
-
 from lab_app.harness.verdict import Result, Verdict
+from lab_app.jupyter.markup import printable, render
 
-HERE = Path(__file__).parent
-STYLE = (HERE / "view.css").read_text(encoding="utf-8")
+STYLE = Path(__file__).with_name("view.css").read_text(encoding="utf-8")
 SYMBOLS = {"passed": "✓", "not yet": "◐", "not attempted": "○", "does not start": "✗", "too slow": "◔"}
 MARKS = {
     ("attack", True): "✓ blocked",
@@ -75,44 +70,6 @@ def in_words(verdict: Verdict) -> str:
 def judged(verdict: Verdict) -> bool:
     """Whether the checks have seen the answer at work; if not, its trouble says all there is to say."""
     return bool(verdict.results) and not verdict.trouble
-
-
-def printable(text: str) -> str:
-    """Text without the control characters, bidirectional overrides and lone surrogates of a hostile answer."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
-def link(source: str) -> str:
-    """Where a source can be read, for those that have an address of their own; else nothing."""
-    if found := re.fullmatch(r"CWE-(\d+)", source):
-        return f"https://cwe.mitre.org/data/definitions/{found[1]}.html"
-    if found := re.fullmatch(r"RFC (\d+)(?: §([\d.]+))?", source):
-        return f"https://www.rfc-editor.org/rfc/rfc{found[1]}" + (f"#section-{found[2]}" if found[2] else "")
-    return ""
-
-
-def code(text: str) -> Markup:
-    """Our own prose, its `names` set as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))  # noqa: S704 - escaped first
-
-
-def render(template: str, **values: Any) -> str:
-    """A template filled in, everything escaped."""
-    return _templates().get_template(template).render(values)
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    made.filters |= {"link": link, "code": code}
-    return made
 
 
 def _shown(verdict: Verdict) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from lab_app.harness.verdict import Result, Verdict
-from lab_app.jupyter.view import link, note, verdict_html, verdict_text, view_of
+from lab_app.jupyter.markup import link
+from lab_app.jupyter.view import note, verdict_html, verdict_text, view_of
 from tests.jupyter.conftest import result, verdict
 
 HOSTILE = "<script>x</script><img src=x onerror=y>'\"&\x1b[31m\x00\u202e\ud800{{ 7 * 7 }}"
