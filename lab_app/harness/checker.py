@@ -122,6 +122,10 @@ class Bring:
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """Spare the tracebacks, which nobody sees: rendering them takes longer than the checks themselves."""
+        parser.addoption("--tb", dest="tbstyle", default="native")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Before our plugin would open one of its own."""
@@ -197,8 +201,16 @@ def serve(limits: Limits, jailed: bool) -> None:
     """Answer questions until stdin closes."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sandbox = Sandbox(limits, jailed)
+
+    def end(*_: object) -> None:
+        """Leave at once: amid a check, pytest would take a SystemExit for a failure and go on."""
+        try:
+            sandbox.close()
+        finally:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         if jailed:
             jail.enter_private_network()

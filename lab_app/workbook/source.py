@@ -1,13 +1,12 @@
 """Read `solutions/NN_name.py`: prose, starters and reference solutions in Jupytext's percent format."""
 
 import ast
+import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import jupytext
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS, NOTEBOOKS, CHECKS = ROOT / "solutions", ROOT / "notebooks", ROOT / "checks"
@@ -60,6 +59,10 @@ def sections() -> list[str]:
 @cache
 def cells(section: str) -> list[Any]:
     """All cells of a section's source, as nbformat 4 cells."""
+    # Imported late, and without the URI grammar that jsonschema would compile for a second or two: kernels import us.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import jupytext
+
     return list(jupytext.read(SOLUTIONS / f"{section}.py", fmt="py:percent").cells)
 
 

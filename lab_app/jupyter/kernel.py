@@ -1,0 +1,55 @@
+"""What one kernel keeps: the environment of the exercise cells, a checker beside it, and the last verdicts."""
+
+import atexit
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from IPython.core.getipython import get_ipython
+
+from lab_app.harness.checker import Checker
+from lab_app.harness.draw import Draw
+from lab_app.harness.library import Library, build
+from lab_app.harness.verdict import Verdict
+from lab_app.harness.world import environment
+
+NAMES = ("DATABASE_URL", "JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "LOG_FILE", "PUBLIC_BASE_URL")
+
+
+@dataclass
+class Kernel:
+    """`library`: who is seeded in `DATABASE_URL`. `verdicts`: the last one of each exercise."""
+
+    library: Library
+    checker: Checker = field(default_factory=Checker)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+
+@cache
+def ready() -> Kernel:
+    """Set the variables that exist for every exercise, and start the checker so that the first check does not wait."""
+    draw = Draw(secrets.randbits(64))
+    folder = Path(tempfile.mkdtemp(prefix="larkspur-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    kernel = Kernel(build(draw))
+    (folder / "library.db").write_bytes(kernel.library.database)
+    values = environment(draw, folder.as_posix())
+    for name in NAMES:
+        os.environ.setdefault(name, values[name])
+    kernel.checker.warm()
+    atexit.register(kernel.checker.close)
+    return kernel
+
+
+def last_run(number: str) -> tuple[str, int] | None:
+    """The source of an exercise's cell as it was last run, and the n of its In [n]; None if it has not been run."""
+    shell = get_ipython()
+    cells = shell.history_manager.input_hist_raw if shell and shell.history_manager else []
+    for n in range(len(cells) - 1, 0, -1):
+        if cells[n].lstrip().startswith(f"# Exercise {number} "):
+            return cells[n], n
+    return None
