@@ -1,6 +1,7 @@
 """The Larkspur Library's database: its schema, and a small library of drawn people, books and loans."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bcrypt
@@ -67,18 +68,19 @@ class Library:
     database: bytes
 
 
-def build(draw: Draw) -> Library:
-    """A library with drawn names, ids and passwords, as a SQLite file's bytes."""
+def build(draw: Draw, names: Sequence[str] = (), cost: int = COST) -> Library:
+    """A library with drawn ids and passwords, and names too unless four are given, as a SQLite file's bytes."""
     ids = draw.random.sample(range(100, 9_000), 4)
     roles = ("member", "member", "staff", "member")
+    names = names or [draw.username() for _ in roles]
     people = [
-        Member(id_, draw.username(), draw.email(), draw.passphrase(), role, int(n == 3))
-        for n, (id_, role) in enumerate(zip(ids, roles, strict=True))
+        Member(id_, name, draw.email(), draw.passphrase(), role, int(name == names[3]))
+        for id_, name, role in zip(ids, names, roles, strict=True)
     ]
     with sqlite3.connect(":memory:") as connection:
         connection.executescript(SCHEMA)
         for member in people:
-            row = (member.id, member.username, member.email, hashed(member.password), member.role, member.disabled)
+            row = (member.id, member.username, member.email, hashed(member.password, cost), member.role, member.disabled)
             connection.execute("INSERT INTO members VALUES (?, ?, ?, ?, ?, ?)", row)
         connection.executemany("INSERT INTO books (title, author, year, shelf) VALUES (?, ?, ?, ?)", BOOKS)
         loans = _lend(connection, people[:3], draw)
@@ -87,9 +89,9 @@ def build(draw: Draw) -> Library:
         return Library(ada, bob, staff, disabled, loans, connection.serialize())
 
 
-def hashed(password: str) -> str:
+def hashed(password: str, cost: int) -> str:
     """A bcrypt hash as the seeded rows hold it."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
 def _lend(connection: sqlite3.Connection, members: list[Member], draw: Draw) -> dict[str, tuple[int, int]]:

@@ -18,6 +18,8 @@ from lab_app.harness.verdict import Verdict
 from lab_app.harness.world import environment
 
 NAMES = ("DATABASE_URL", "JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "LOG_FILE", "PUBLIC_BASE_URL")
+PEOPLE = ("ada", "mallory", "grace", "dora")  # the prose knows them: a victim, you, the staff, a disabled member
+COST = 8  # dear enough for a clock to see, cheap enough for an import
 
 
 @dataclass
@@ -35,11 +37,11 @@ def ready() -> Kernel:
     draw = Draw(secrets.randbits(64))
     folder = Path(tempfile.mkdtemp(prefix="larkspur-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    kernel = Kernel(build(draw))
+    kernel = Kernel(build(draw, PEOPLE, COST))
     (folder / "library.db").write_bytes(kernel.library.database)
     values = environment(draw, folder.as_posix())
-    for name in NAMES:
-        os.environ.setdefault(name, values[name])
+    # Set even where the learner has a DATABASE_URL already: insecure code must never meet a real database.
+    os.environ.update({name: values[name] for name in NAMES})
     kernel.checker.warm()
     atexit.register(kernel.checker.close)
     return kernel
