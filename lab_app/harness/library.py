@@ -80,7 +80,8 @@ def build(draw: Draw, names: Sequence[str] = (), cost: int = COST) -> Library:
     with sqlite3.connect(":memory:") as connection:
         connection.executescript(SCHEMA)
         for member in people:
-    """A library of drawn people, whose four names may be given, and a SQLite file of it as bytes."""
+            password_hash = hashed(member.password, cost)
+            row = (member.id, member.username, member.email, password_hash, member.role, member.disabled)
             connection.execute("INSERT INTO members VALUES (?, ?, ?, ?, ?, ?)", row)
         connection.executemany("INSERT INTO books (title, author, year, shelf) VALUES (?, ?, ?, ?)", BOOKS)
         loans = _lend(connection, people[:3], draw)
