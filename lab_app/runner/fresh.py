@@ -31,19 +31,27 @@ class Run:
         self.report: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.output = bytearray()
         assert process.stdout and process.stderr
-        self._drain(process.stdout.readline, self.report.put)
-        self._drain(lambda: process.stderr.read1(1 << 16) if process.stderr else b"", self._print)
+        for fd, use in ((process.stdout.fileno(), self.report.put), (process.stderr.fileno(), self.printed)):
+            threading.Thread(target=drain, args=(fd, use), daemon=True).start()
 
-    def _drain(self, read: Callable[[], bytes], use: Callable[[bytes], None]) -> None:
-        def drain() -> None:
-            while data := read():
-                use(data)
-            use(b"")
-
-        threading.Thread(target=drain, daemon=True).start()
-
-    def _print(self, data: bytes) -> None:
+    def printed(self, data: bytes) -> None:
+        """Keep as much as somebody may want to read."""
         self.output += data[: max(0, zygote.OUTPUT_BYTES - len(self.output))]
+
+    def kill(self) -> None:
+        """End it, with its process group where there are such."""
+        with contextlib.suppress(OSError, AttributeError):
+            os.killpg(self.process.pid, 9)
+        self.process.kill()
+        self.process.wait()
+
+
+def drain(fd: int, use: Callable[[bytes], None]) -> None:
+    """Hand on what comes, whole lines together, and b"" at the end."""
+    with open(fd, "rb", closefd=False) as file:
+        for data in iter(lambda: file.readline(1 << 16), b""):
+            use(data)
+    use(b"")
 
 
 class FreshSandbox(Sandbox):
@@ -65,7 +73,7 @@ class FreshSandbox(Sandbox):
         """The JSON value of one of a cell's functions. Raises AnswerTrouble."""
         asked = {"op": "call", "source": source, "title": title, "function": function, "arguments": arguments}
         run, report = self._run(env, folder, **asked)
-        self._kill(run)
+        run.kill()
         return report["value"]
 
     def stop(self, running: Running, grace: float = 0) -> str:
@@ -75,7 +83,7 @@ class FreshSandbox(Sandbox):
             run.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.process.wait(grace)
-        self._kill(run)
+        run.kill()
         return self.output(running)[1]
 
     def output(self, running: Running) -> tuple[int | None, str]:
@@ -104,7 +112,7 @@ class FreshSandbox(Sandbox):
     def sweep(self) -> None:
         """Kill all that runs and remove all that was written."""
         for run in self.runs.values():
-            self._kill(run)
+            run.kill()
         self.runs.clear()
         for path in Path(self.folder).iterdir():
             zygote.remove(path)
@@ -133,18 +141,12 @@ class FreshSandbox(Sandbox):
             report = json.loads(run.report.get(timeout=self.limits.start_seconds))
         except (queue.Empty, ValueError):
             slow = process.poll() is None
-            self._kill(run)
+            run.kill()
             ended = (
                 "The cell was still running when its time was up." if slow else "The process ended before it served."
             )
             raise AnswerTrouble(run.output.decode(errors="replace").strip() or ended, slow) from None
         if "trouble" in report:
-            self._kill(run)
+            run.kill()
             raise AnswerTrouble(report["trouble"])
         return run, dict(report)
-
-    def _kill(self, run: Run) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # Windows has no process groups
-            os.killpg(run.process.pid, 9)
-        run.process.kill()
-        run.process.wait()

@@ -133,9 +133,7 @@ def spawn(limits: Limits) -> "subprocess.Popen[bytes]":
     try:
         program = seccomp.program()
     except KeyError as error:
-        raise JailError(
-            f"The jail knows no processor such as {error}: grade on another machine, or, {TRUST}."
-        ) from None
+        raise JailError(f"The jail does not know the processor {error}: use another machine, or, {TRUST}.") from None
     reading, writing = os.pipe()
     os.write(writing, program)
     os.close(writing)

@@ -41,6 +41,8 @@ OUTPUT_BYTES = 256 * 1024
 READ_BYTES = 32 * 1024 * 1024
 REPORT_BYTES = 16 * 1024 * 1024
 TROUBLE_CHARACTERS = 4000
+TOO_SLOW = "The cell was still running when its time was up."
+ENDED = "The process ended before it answered."
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 CLONE_NEWUSER = 0x10000000
 OUTSIDE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # addresses for documentation
@@ -186,7 +188,7 @@ class Zygote:
         files, left = {}, READ_BYTES
         for path in regular_files(self.root / folder):
             # Not blocking: the file may have become a pipe meanwhile.
-            with contextlib.suppress(OSError), open(path, "rb", opener=unblocked) as file:  # noqa: PTH123
+            with contextlib.suppress(OSError), open(path, "rb", opener=unblocked) as file:
                 content = file.read(left)
                 left -= len(content)
                 files[path.relative_to(self.root / folder).as_posix()] = base64.b64encode(content).decode()
@@ -290,8 +292,7 @@ class Zygote:
         run.kill()
         self.turn(0, listen=False)
         printed = run.output.decode(errors="replace")[-TROUBLE_CHARACTERS:].strip()
-        ended = "The cell was still running when its time was up." if slow else "The process ended before it served."
-        self.reply(run.n, trouble=printed or ended, slow=slow)
+        self.reply(run.n, trouble=printed or (TOO_SLOW if slow else ENDED), slow=slow)
 
     def sweep(self) -> None:
         while self.kill_everybody():
