@@ -1,5 +1,6 @@
 """The checker's HTTP client: httpx over loopback that a hostile answer can neither stall nor fill up."""
 
+import secrets
 import threading
 import time
 import zlib
@@ -14,6 +15,16 @@ import httpx
 Recorder = Callable[[httpx.Request, "httpx.Response | None", str], None]
 Deadline = Callable[[], float]
 HTTP = ("http", "https", "ws", "wss")
+# One for the whole process, so that an answer can neither know the checker by it nor tell one check from another.
+AGENT = secrets.choice(
+    (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
+    )
+)
 
 
 class NoAnswer(Exception):
@@ -170,7 +181,7 @@ def client(
         base_url=f"http://127.0.0.1:{port}",
         transport=LoopbackTransport(bounds, source, record),
         cookies=CookieJar(policy),
-        headers={"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0", "Accept": "*/*"},
+        headers={"Accept-Encoding": "gzip, deflate", "User-Agent": AGENT, "Accept": "*/*"},
         timeout=None,  # noqa: S113 - the transport keeps the time
         trust_env=False,
     )
