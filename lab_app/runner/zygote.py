@@ -108,6 +108,9 @@ class Zygote:
 
     def turn(self, seconds: float, listen: bool = True) -> None:
         """Handle what is readable now; `listen=False` leaves requests alone."""
+        # What a run reported before it ended is read in this turn, so none that ended earlier still has to report.
+        ended = {run for run in self.runs.values() if run.code is not None}
+        seconds = 0 if any(run.waiting for run in ended) else seconds
         # Requests come last: they take turns of their own, after which the other keys may be stale.
         for key, _ in sorted(self.selector.select(seconds), key=lambda ready: ready[0].fd == 0):
             if listen or key.fd != 0:
@@ -115,7 +118,7 @@ class Zygote:
         self.reap()
         now = time.monotonic()
         for run in list(self.runs.values()):
-            if run.waiting and (run.code is not None or now > run.deadline):
+            if run.waiting and (run in ended or now > run.deadline):
                 self.give_up(run, slow=run.code is None)
 
     def read_requests(self, fd: int) -> None:
@@ -219,6 +222,8 @@ class Zygote:
         pid = os.fork()
         if pid == 0:
             try:
+                os.close(report_read)
+                os.close(output_read)
                 self.become_child(output_write, env, self.root / folder)
                 # Its own memory is open to an answer, but not that of whoever reads the database.
                 set_process_flag(PR_SET_DUMPABLE, int(wanted in ("started", "value")))
@@ -240,9 +245,10 @@ class Zygote:
         set_process_flag(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source, target)
+        os.close(nothing)
+        os.close(output)
         for key in list(self.selector.get_map().values()):
             if key.fd != 0:
                 os.close(key.fd)

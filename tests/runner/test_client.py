@@ -1,5 +1,6 @@
 """The checker's client against servers that mean it ill: it gives an answer or NoAnswer, soon, within bounds."""
 
+import contextlib
 import gzip
 import socket
 import threading
@@ -47,10 +48,8 @@ def serve(recorded: list[str]) -> Iterator[Serve]:
 
 def play(script: Script, connection: socket.socket) -> None:
     with connection:
-        try:
+        with contextlib.suppress(OSError):
             script(connection)
-        except OSError:
-            pass
 
 
 def says(*parts: bytes) -> Script:
