@@ -25,6 +25,7 @@ from lab_app.harness.plugin import session_key
 from lab_app.harness.session import Session
 from lab_app.harness.verdict import Outcome, Result, Verdict, from_json, to_json
 from lab_app.runner import jail
+from lab_app.runner.fresh import sandbox_for
 from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import Sandbox
 from lab_app.workbook.source import ROOT, all_exercises, check_module, section_of, wrong_answers
@@ -201,7 +202,7 @@ def serve(limits: Limits, jailed: bool) -> None:
     """Answer questions until stdin closes."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    sandbox = Sandbox(limits, jailed)
+    sandbox = sandbox_for(limits, jailed)
 
     def end(*_: object) -> None:
         """Leave at once: amid a check, pytest would take a SystemExit for a failure and go on."""
@@ -215,6 +216,7 @@ def serve(limits: Limits, jailed: bool) -> None:
         if jailed:
             jail.enter_private_network()
         sandbox.warm()
+        sandbox.self_test()
         for question in questions():
             if question.pop("fresh"):
                 sandbox.close()

@@ -17,8 +17,9 @@ from lab_app.harness.verdict import Result
 from lab_app.harness.world import OutOfTime
 from lab_app.runner import jail
 from lab_app.runner.client import NoAnswer
+from lab_app.runner.fresh import sandbox_for
 from lab_app.runner.limits import Limits
-from lab_app.runner.sandbox import AnswerTrouble, Sandbox
+from lab_app.runner.sandbox import AnswerTrouble
 from lab_app.workbook.source import SourceError, all_exercises
 from lab_app.workbook.submission import SubmissionError, read_submission
 
@@ -64,7 +65,7 @@ def submission_session(path: Path, jailed: bool) -> Session:
     sources = {number: offer.source for number, offer in offered.items()}
     troubles = {number: offer.trouble for number, offer in offered.items() if offer.trouble}
     about = f"{path.name}, {'jailed' if jailed else 'NOT JAILED: --trust-submissions'}"
-    return Session(Sandbox(Limits(), jailed), sources, about, troubles)
+    return Session(sandbox_for(Limits(), jailed), sources, about, troubles)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

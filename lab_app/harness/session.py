@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from lab_app.harness.verdict import Result
 from lab_app.harness.world import Answer
+from lab_app.runner.fresh import sandbox_for
 from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import Sandbox
 
@@ -40,4 +41,4 @@ class Session:
 
 def plain_session(sources: dict[str, str], about: str) -> Session:
     """A session outside the jail, for code of one's own."""
-    return Session(Sandbox(Limits(), jailed=False), sources, about)
+    return Session(sandbox_for(Limits(), jailed=False), sources, about)

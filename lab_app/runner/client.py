@@ -1,5 +1,6 @@
 """The checker's HTTP client: httpx over loopback that a hostile answer can neither stall nor fill up."""
 
+import secrets
 import threading
 import time
 import zlib
@@ -14,6 +15,16 @@ import httpx
 Recorder = Callable[[httpx.Request, "httpx.Response | None", str], None]
 Deadline = Callable[[], float]
 HTTP = ("http", "https", "ws", "wss")
+# One for the whole process, so that an answer can neither know the checker by it nor tell one check from another.
+AGENT = secrets.choice(
+    (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    )
+)
 
 
 class NoAnswer(Exception):
@@ -54,7 +65,16 @@ class _TimedStream(httpcore.NetworkStream):
         return self.stream.read(max_bytes, self.clock.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.stream.write(buffer, self.clock.left())
+        connection = self.stream.get_extra_info("socket")
+        unsent = memoryview(buffer)
+        try:
+            while unsent:
+                connection.settimeout(self.clock.left())
+                unsent = unsent[connection.send(unsent) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout from error
+        except OSError as error:
+            raise httpcore.WriteError(error) from error
 
     def close(self) -> None:
         self.stream.close()
@@ -126,7 +146,9 @@ class LoopbackTransport(httpx.BaseTransport):
             answer.close()
         headers = httpx.Headers(answer.headers)
         body = inflate(raw, headers.pop("content-encoding", "identity"), self.bounds.body)
-        return httpx.Response(answer.status, headers=headers, content=body, request=request)
+        response = httpx.Response(answer.status, headers=headers, content=body, request=request)
+        response.encoding = "utf-8"  # what the answer names may be bz2, or a codec that takes hours
+        return response
 
     def _read(self, answer: httpcore.Response) -> bytes:
         raw = bytearray()
@@ -159,7 +181,7 @@ def client(
         base_url=f"http://127.0.0.1:{port}",
         transport=LoopbackTransport(bounds, source, record),
         cookies=CookieJar(policy),
-        headers={"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0", "Accept": "*/*"},
+        headers={"Accept-Encoding": "gzip, deflate", "User-Agent": AGENT, "Accept": "*/*"},
         timeout=None,  # noqa: S113 - the transport keeps the time
         trust_env=False,
     )

