@@ -206,6 +206,8 @@ class Zygote:
         os.dup2(nothing, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        # By line: what an answer prints must be there to read while it serves, not only if it exits well.
+        sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for key in list(self.selector.get_map().values()):
             if key.fd != 0:
                 os.close(key.fd)
