@@ -122,6 +122,9 @@ class LoopbackTransport(httpx.BaseTransport):
             raw = self._read(answer)
         finally:
             answer.close()
+            if answer.status >= 500:
+                # uvicorn hangs up after a crash, a moment later: a next request on this connection would be lost.
+                answer.extensions["network_stream"].close()
         headers = httpx.Headers(answer.headers)
         body = inflate(raw, headers.pop("content-encoding", "identity"), self.bounds.body)
         return httpx.Response(answer.status, headers=headers, content=body, request=request)
