@@ -1,6 +1,7 @@
 """What a check asks for by name: the app, the people of the library, and freshly drawn values."""
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member
 from lab_app.harness.world import Answer, App
+
+if TYPE_CHECKING:
+    from lab_app.runner.services.github import GitHub
 
 
 @pytest.fixture
@@ -85,3 +89,36 @@ def staff(app: App) -> Member:
 def disabled(app: App) -> Member:
     """A member whose account is disabled."""
     return app.library.disabled
+
+
+@pytest.fixture(scope="session")
+def github_service(request: pytest.FixtureRequest) -> Iterator["GitHub"]:
+    """One GitHub for all checks of a run."""
+    from lab_app.harness.plugin import session_key
+    from lab_app.runner.services.github import GitHub  # a web stack that only these checks need
+
+    names = Draw(request.config.stash[session_key].seed, "github")
+    service = GitHub(f"Iv1.{names.secret(16)}", names.secret(40)).start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def github(github_service: "GitHub") -> "GitHub":
+    """The local GitHub, its records emptied for this check."""
+    github_service.tokens.clear()
+    github_service.exchanges.clear()
+    return github_service
+
+
+@pytest.fixture
+def site(answer: Answer, github: "GitHub") -> Callable[..., App]:
+    """The learner's app with `github` behind it, shared by the checks under one public address."""
+    from lab_app.runner.services.github import environment
+
+    def shared(public: str = "http://larkspur.example") -> App:
+        github.callback = f"{public}/auth/github"
+        session_secret = Draw(answer.seed, answer.title, "session").secret()
+        return answer.shared(**environment(github, public, session_secret))
+
+    return shared

@@ -123,9 +123,9 @@ class App:
             self.clients[address] = self._client(source=address)
         return self.clients[address]
 
-    def browser(self) -> httpx.Client:
-        """A new client with a cookie jar of its own."""
-        return self._client(cookies=True)
+    def browser(self, public: str = "") -> httpx.Client:
+        """A new client with a cookie jar of its own; `public`: the address by which it knows the app."""
+        return self._client(cookies=True, public=public)
 
     def sql(self, statement: str, *parameters: Any) -> list[list[Any]]:
         """Rows of the app's database; changes are committed."""
@@ -145,10 +145,10 @@ class App:
         """Everything below the app's working folder, its database included."""
         return self.sandbox.read(self.folder)
 
-    def _client(self, source: str = "127.0.0.1", cookies: bool = False) -> httpx.Client:
+    def _client(self, source: str = "127.0.0.1", cookies: bool = False, public: str = "") -> httpx.Client:
         limits = self.sandbox.limits
         bounds = Bounds(self.answer.deadline, limits.body)
-        return client(self.port, bounds, self.answer.record, source, cookies)
+        return client(self.port, bounds, self.answer.record, source, cookies, public)
 
 
 def environment(draw: Draw, where: str) -> dict[str, str]:

@@ -100,10 +100,13 @@ class _TimedBackend(httpcore.SyncBackend):
 
 
 class LoopbackTransport(httpx.BaseTransport):
-    """Sends from `source`, an address in 127.0.0.0/8, and reads each answer whole within its bounds."""
+    """Sends from `source`, an address in 127.0.0.0/8, and reads each answer whole within its bounds.
 
-    def __init__(self, bounds: Bounds, source: str, record: Recorder) -> None:
-        self.bounds, self.record, self.clock = bounds, record, _Clock()
+    Whatever host a URL names, the request goes to `port` here: nobody can send the checker elsewhere.
+    """
+
+    def __init__(self, port: int, bounds: Bounds, source: str, record: Recorder) -> None:
+        self.port, self.bounds, self.record, self.clock = port, bounds, record, _Clock()
         self.pool = httpcore.ConnectionPool(
             local_address=source, network_backend=_TimedBackend(self.clock), max_connections=None, keepalive_expiry=30
         )
@@ -131,12 +134,7 @@ class LoopbackTransport(httpx.BaseTransport):
         self.pool.close()
 
     def _exchange(self, request: httpx.Request) -> httpx.Response:
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
+        url = httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=self.port, target=request.url.raw_path)
         answer = self.pool.handle_request(
             httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
         )
@@ -144,6 +142,9 @@ class LoopbackTransport(httpx.BaseTransport):
             raw = self._read(answer)
         finally:
             answer.close()
+            if answer.status >= 500:
+                # uvicorn hangs up after a crash, a moment later: a next request on this connection would be lost.
+                answer.extensions["network_stream"].close()
         headers = httpx.Headers(answer.headers)
         body = inflate(raw, headers.pop("content-encoding", "identity"), self.bounds.body)
         response = httpx.Response(answer.status, headers=headers, content=body, request=request)
@@ -173,13 +174,16 @@ def inflate(raw: bytes, encoding: str, most: int) -> bytes:
 
 
 def client(
-    port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False
+    port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False, public: str = ""
 ) -> httpx.Client:
-    """A client of the app on `port`; with `cookies` it keeps them as a browser does, `Secure` ones over http too."""
+    """A client of the app on `port`, which it knows as `public` if that is given.
+
+    With `cookies` it keeps them as a browser does, `Secure` ones over http too.
+    """
     policy = DefaultCookiePolicy(secure_protocols=HTTP, allowed_domains=None if cookies else [])
     return httpx.Client(
-        base_url=f"http://127.0.0.1:{port}",
-        transport=LoopbackTransport(bounds, source, record),
+        base_url=public or f"http://127.0.0.1:{port}",
+        transport=LoopbackTransport(port, bounds, source, record),
         cookies=CookieJar(policy),
         headers={"Accept-Encoding": "gzip, deflate", "User-Agent": AGENT, "Accept": "*/*"},
         timeout=None,  # noqa: S113 - the transport keeps the time

@@ -249,6 +249,8 @@ class Zygote:
             os.dup2(source, target)
         os.close(nothing)
         os.close(output)
+        # By line: what an answer prints must be there to read while it serves, not only if it exits well.
+        sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
         for key in list(self.selector.get_map().values()):
             if key.fd != 0:
                 os.close(key.fd)

@@ -1,0 +1,1 @@
+"""What an answer may talk to besides its database, played on loopback."""
