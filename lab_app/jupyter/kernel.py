@@ -16,10 +16,15 @@ from lab_app.harness.draw import Draw
 from lab_app.harness.library import Library, build
 from lab_app.harness.verdict import Verdict
 from lab_app.harness.world import environment
+from lab_app.runner.services.github import GitHub, User
+from lab_app.runner.services.github import environment as github_environment
 
 NAMES = ("DATABASE_URL", "JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE", "LOG_FILE", "PUBLIC_BASE_URL")
 PEOPLE = ("ada", "mallory", "grace", "dora")  # the prose knows them: a victim, you, the staff, a disabled member
 COST = 8  # dear enough for a clock to see, cheap enough for an import
+
+
+github = GitHub(client_id="larkspur-notebook", client_secret=secrets.token_hex(20))
 
 
 @dataclass
@@ -42,6 +47,8 @@ def ready() -> Kernel:
     values = environment(draw, folder.as_posix())
     # Set even where the learner has a DATABASE_URL already: insecure code must never meet a real database.
     os.environ.update({name: values[name] for name in NAMES})
+    github.start().sign_in_as(User(id=1, login="you-at-github"))
+    os.environ.update(github_environment(github, values["PUBLIC_BASE_URL"], draw.secret()))
     kernel.checker.warm()
     atexit.register(kernel.checker.close)
     return kernel
