@@ -138,14 +138,12 @@ class FreshSandbox(Sandbox):
         with contextlib.suppress(OSError), process.stdin:
             process.stdin.write(json.dumps(request).encode() + b"\n")
         try:
-            report = json.loads(run.report.get(timeout=self.limits.start_seconds))
-        except (queue.Empty, ValueError):
-            slow = process.poll() is None
+            line = run.report.get(timeout=self.limits.start_seconds)
+        except queue.Empty:
             run.kill()
-            ended = (
-                "The cell was still running when its time was up." if slow else "The process ended before it served."
-            )
-            raise AnswerTrouble(run.output.decode(errors="replace").strip() or ended, slow) from None
+            raise AnswerTrouble(zygote.TOO_SLOW, slow=True) from None
+        printed = run.output.decode(errors="replace")[-zygote.TROUBLE_CHARACTERS :].strip()
+        report = json.loads(line) if line else {"trouble": printed or zygote.ENDED}
         if "trouble" in report:
             run.kill()
             raise AnswerTrouble(report["trouble"])

@@ -19,7 +19,6 @@ from lab_app.runner import jail
 from lab_app.runner.limits import Limits
 
 REPLY_BYTES = 128 << 20
-SLACK_SECONDS = 15  # for the zygote itself, beyond the time that it gives an answer
 
 
 class AnswerTrouble(Exception):
@@ -70,7 +69,7 @@ class Sandbox:
         try:
             faults = self._ask("look", 10, hidden=[str(path) for path in jail.HIDDEN])["faults"]
         except AnswerTrouble as trouble:
-            why = self.last_words or str(trouble)
+            why = (self.last_words or str(trouble)).splitlines()[-1]
             raise jail.JailError(f"The jail does not start here ({why}): mend that, or, {jail.TRUST}.") from trouble
         assert self.process
         if not any(map(jail.held, jail.below(self.process.pid))):
@@ -148,7 +147,7 @@ class Sandbox:
         self.warm()
         self.sent += 1
         request = json.dumps({"op": op, "n": self.sent, **fields}).encode() + b"\n"
-        deadline = time.monotonic() + patience + SLACK_SECONDS
+        deadline = time.monotonic() + patience + self.limits.slack_seconds
         try:
             self._send(request, deadline)
             reply = self._await_reply(self.sent, deadline)

@@ -428,7 +428,8 @@ def serve_cell(source: str, title: str, listener: socket.socket, report: Callabl
             ws="none",
             timeout_graceful_shutdown=2,
         )
-        Server(config).run(sockets=[listener])
+        with contextlib.suppress(SystemExit):  # the app's own startup failed, as uvicorn has printed
+            Server(config).run(sockets=[listener])
     except BaseException as error:
         with contextlib.suppress(OSError):  # it had started, and reported that already
             report({"trouble": trouble_of(error, title), "slow": False})

@@ -14,7 +14,7 @@ import pytest
 from lab_app.runner.limits import Limits
 
 WORKER = Path(__file__).with_name("worker.py")
-LIMITS = Limits(start_seconds=3, answer_seconds=3, exercise_seconds=20, jail_memory=400 << 20, jail_processes=64)
+LIMITS = Limits(start_seconds=4, slack_seconds=6, jail_memory=400 << 20, jail_processes=64)
 ENV = {"PATH": "/usr/bin:/bin", "LAB_TEST": "probe"}
 
 
@@ -66,7 +66,12 @@ class Remote:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="module", params=["plain", "fresh", "jailed", "user"])
+@pytest.fixture(scope="module", params=["plain", "jailed", "user"])
+def any_zygote(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    yield from remote(request.param)
+
+
+@pytest.fixture(scope="module", params=["plain", "fresh", "jailed"])
 def any_sandbox(request: pytest.FixtureRequest) -> Iterator[Remote]:
     yield from remote(request.param)
 
@@ -90,6 +95,13 @@ def remote(kind: str) -> Iterator[Remote]:
 def sandbox(any_sandbox: Remote) -> Iterator[Remote]:
     yield any_sandbox
     any_sandbox.ask("sweep")
+
+
+@pytest.fixture
+def zygote(any_zygote: Remote) -> Iterator[Remote]:
+    """A sandbox that must hold against code that is not one's own."""
+    yield any_zygote
+    any_zygote.ask("sweep")
 
 
 @pytest.fixture

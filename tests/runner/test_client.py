@@ -47,9 +47,8 @@ def serve(recorded: list[str]) -> Iterator[Serve]:
 
 
 def play(script: Script, connection: socket.socket) -> None:
-    with connection:
-        with contextlib.suppress(OSError):
-            script(connection)
+    with connection, contextlib.suppress(OSError):
+        script(connection)
 
 
 def says(*parts: bytes) -> Script:

@@ -1,0 +1,3 @@
+# HOSTILE: defines no app
+# does not start, at most 0
+api = 1
