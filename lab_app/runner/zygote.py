@@ -80,7 +80,8 @@ class Zygote:
     def turn(self, seconds: float, listen: bool = True) -> None:
         """Handle what is readable now; `listen=False` leaves requests alone."""
         for key, _ in self.selector.select(seconds):
-            if listen or key.fd != 0:
+            # What was handled before it may have closed this one, and a new run may have its number by now.
+            if (listen or key.fd != 0) and self.selector.get_map().get(key.fd) is key:
                 key.data(key.fd)
         self.reap()
         now = time.monotonic()
