@@ -78,3 +78,192 @@ def current_member(credentials: HTTPAuthorizationCredentials | None = Depends(be
 @app.get("/members/me")
 def read_me(member: dict = Depends(current_member)) -> dict:
     return member
+
+
+# %% exercise="1.3" role="starter"
+# Exercise 1.3 — Refresh, log out, change password (INSECURE: this is the code to mend)
+import os
+import time
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from passlib.hash import argon2
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+passwords = argon2.using(type="ID", rounds=2, memory_cost=19456, parallelism=1)
+NAMES = {"iss": os.environ["JWT_ISSUER"], "aud": os.environ["JWT_AUDIENCE"]}
+logged_out = set()
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.all() if result.returns_rows else []
+
+
+def tokens_for(username: str) -> dict:
+    claims = {"sub": username, "iat": int(time.time()), **NAMES}
+    access, refresh = ({**claims, "exp": claims["iat"] + life} for life in (1800, 86400 * 30))
+    key = os.environ["JWT_SECRET"]
+    return {"access_token": jwt.encode(access, key), "refresh_token": jwt.encode(refresh, key)}
+
+
+def username_of(token: str = Depends(OAuth2PasswordBearer("token"))) -> str:
+    try:
+        key, name = os.environ["JWT_SECRET"], NAMES["aud"]
+        return jwt.decode(token, key, algorithms=["HS256"], audience=name)["sub"]
+    except jwt.InvalidTokenError as error:
+        raise HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"}) from error
+
+
+@app.post("/register", status_code=201)
+def register(username: str = Body(), email: str = Body(), password: str = Body()):
+    insert = "INSERT INTO members (username, email, password_hash) VALUES (:u, :e, :p) RETURNING id"
+    [[id_]] = sql(insert, u=username, e=email, p=passwords.hash(password))
+    return {"id": id_, "username": username, "email": email}
+
+
+@app.post("/token")
+def log_in(form: OAuth2PasswordRequestForm = Depends()):
+    found = sql("SELECT password_hash FROM members WHERE username = :u", u=form.username)
+    if not found or not passwords.verify(form.password, found[0].password_hash):
+        raise HTTPException(401, "Wrong username or password.")
+    return {**tokens_for(form.username), "token_type": "bearer", "expires_in": 1800}
+
+
+@app.get("/members/me")
+def read_me(username: str = Depends(username_of)):
+    return sql("SELECT username, email FROM members WHERE username = :u", u=username)[0]._asdict()
+
+
+@app.post("/refresh")
+def refresh(refresh_token: str = Body(embed=True)):
+    if refresh_token in logged_out:
+        raise HTTPException(401, "You have logged out.")
+    return tokens_for(username_of(refresh_token))
+
+
+@app.post("/logout", status_code=204)
+def log_out(refresh_token: str = Body(embed=True)):
+    logged_out.add(refresh_token)
+
+
+@app.post("/password", status_code=204)
+def change_password(new: str = Body(embed=True), username: str = Depends(username_of)):
+    hashed = passwords.hash(new)
+    sql("UPDATE members SET password_hash = :p WHERE username = :u", p=hashed, u=username)
+
+
+# %% exercise="1.3" role="solution"
+# Exercise 1.3 — Refresh, log out, change password
+import os
+import time
+from uuid import uuid4
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from passlib.context import CryptContext
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+cost = {"argon2__rounds": 2, "argon2__memory_cost": 19456, "argon2__parallelism": 1}
+passwords = CryptContext(["argon2", "bcrypt"], **cost)
+KEY, ISS, AUD = (os.environ[name] for name in ("JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"))
+NEEDED = {"require": ["sub", "exp", "iat", "iss", "aud", "kind"]}
+LIVES = {"access": 600, "refresh": 864000}
+REFUSED = HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"})
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.all() if result.returns_rows else []
+
+
+sql("CREATE TABLE IF NOT EXISTS sessions (sid TEXT PRIMARY KEY, username TEXT, newest TEXT)")
+
+
+def pair(username: str, sid: str, newest: str) -> JSONResponse:
+    now = int(time.time())
+    about = {"sub": username, "sid": sid, "jti": newest, "iat": now, "iss": ISS, "aud": AUD}
+    tokens = {"token_type": "bearer", "expires_in": LIVES["access"]}
+    for kind, life in LIVES.items():
+        tokens[f"{kind}_token"] = jwt.encode({**about, "exp": now + life, "kind": kind}, KEY)
+    return JSONResponse(tokens, headers={"Cache-Control": "no-store"})
+
+
+def verified(kind: str, token: str) -> dict:
+    try:
+        claims = jwt.decode(token, KEY, ["HS256"], audience=AUD, issuer=ISS, options=NEEDED)
+    except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise REFUSED from error
+    if claims["kind"] != kind:
+        raise REFUSED
+    return claims
+
+
+def current(token: str = Depends(OAuth2PasswordBearer("token"))):
+    query = "SELECT * FROM members JOIN sessions USING (username) WHERE sid = :s AND NOT disabled"
+    if found := sql(query, s=verified("access", token)["sid"]):
+        return found[0]
+    raise REFUSED
+
+
+@app.post("/register", status_code=201)
+def register(
+    username: str = Body(),
+    email: str = Body(),
+    password: str = Body(min_length=15, max_length=128),
+):
+    insert = "INSERT OR IGNORE INTO members (username, email, password_hash) VALUES (:u, :e, :p)"
+    added = sql(f"{insert} RETURNING id", u=username, e=email, p=passwords.hash(password))
+    if not added:
+        raise HTTPException(409, "That name or address is taken.")
+    return {"id": added[0].id, "username": username, "email": email}
+
+
+@app.post("/token")
+def log_in(form: OAuth2PasswordRequestForm = Depends()):
+    query = "SELECT password_hash FROM members WHERE username = :u AND NOT disabled"
+    known = sql(query, u=form.username)
+    if not passwords.verify(form.password, known[0].password_hash if known else None):
+        raise REFUSED
+    sid, newest = uuid4().hex, uuid4().hex
+    sql("INSERT INTO sessions VALUES (:s, :u, :n)", s=sid, u=form.username, n=newest)
+    return pair(form.username, sid, newest)
+
+
+@app.get("/members/me")
+def read_me(member=Depends(current)):
+    return {"username": member.username, "email": member.email}
+
+
+@app.post("/refresh")
+def refresh(refresh_token: str = Body(embed=True)):
+    claims, newest = verified("refresh", refresh_token), uuid4().hex
+    turn = "UPDATE sessions SET newest = :n WHERE sid = :s AND newest = :old RETURNING sid"
+    if not sql(turn, n=newest, s=claims["sid"], old=claims["jti"]):
+        sql("DELETE FROM sessions WHERE sid = :s", s=claims["sid"])
+        raise REFUSED
+    return pair(claims["sub"], claims["sid"], newest)
+
+
+@app.post("/logout", status_code=204)
+def log_out(refresh_token: str = Body(embed=True)):
+    sid = verified("refresh", refresh_token)["sid"]
+    sql("DELETE FROM sessions WHERE sid = :s", s=sid)
+
+
+@app.post("/password", status_code=204)
+def change_password(old: str = Body(), new: str = Body(min_length=15), member=Depends(current)):
+    if not passwords.verify(old, member.password_hash):
+        raise HTTPException(403, "That is not your password.")
+    sql("DELETE FROM sessions WHERE username = :u", u=member.username)
+    change = "UPDATE members SET password_hash = :p WHERE username = :u"
+    sql(change, p=passwords.hash(new), u=member.username)
