@@ -161,7 +161,7 @@ def change_password(new: str = Body(embed=True), username: str = Depends(usernam
 # Exercise 1.3 — Refresh, log out, change password
 import os
 import time
-from uuid import uuid4
+from typing import Annotated
 
 import jwt
 from fastapi import Body, Depends, FastAPI, HTTPException
@@ -172,11 +172,11 @@ from sqlalchemy import create_engine, text
 
 app = FastAPI()
 engine = create_engine(os.environ["DATABASE_URL"])
-cost = {"argon2__rounds": 2, "argon2__memory_cost": 19456, "argon2__parallelism": 1}
-passwords = CryptContext(["argon2", "bcrypt"], **cost)
+passwords = CryptContext(["argon2", "bcrypt"], argon2__rounds=2, argon2__memory_cost=19456)
 KEY, ISS, AUD = (os.environ[name] for name in ("JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"))
 NEEDED = {"require": ["sub", "exp", "iat", "iss", "aud", "kind"]}
 LIVES = {"access": 600, "refresh": 864000}
+Password = Annotated[str, Body(min_length=15, max_length=128)]
 REFUSED = HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"})
 
 
@@ -216,11 +216,7 @@ def current(token: str = Depends(OAuth2PasswordBearer("token"))):
 
 
 @app.post("/register", status_code=201)
-def register(
-    username: str = Body(),
-    email: str = Body(),
-    password: str = Body(min_length=15, max_length=128),
-):
+def register(password: Password, username: str = Body(), email: str = Body()):
     insert = "INSERT OR IGNORE INTO members (username, email, password_hash) VALUES (:u, :e, :p)"
     added = sql(f"{insert} RETURNING id", u=username, e=email, p=passwords.hash(password))
     if not added:
@@ -234,7 +230,7 @@ def log_in(form: OAuth2PasswordRequestForm = Depends()):
     known = sql(query, u=form.username)
     if not passwords.verify(form.password, known[0].password_hash if known else None):
         raise REFUSED
-    sid, newest = uuid4().hex, uuid4().hex
+    sid, newest = os.urandom(16).hex(), os.urandom(16).hex()
     sql("INSERT INTO sessions VALUES (:s, :u, :n)", s=sid, u=form.username, n=newest)
     return pair(form.username, sid, newest)
 
@@ -246,7 +242,7 @@ def read_me(member=Depends(current)):
 
 @app.post("/refresh")
 def refresh(refresh_token: str = Body(embed=True)):
-    claims, newest = verified("refresh", refresh_token), uuid4().hex
+    claims, newest = verified("refresh", refresh_token), os.urandom(16).hex()
     turn = "UPDATE sessions SET newest = :n WHERE sid = :s AND newest = :old RETURNING sid"
     if not sql(turn, n=newest, s=claims["sid"], old=claims["jti"]):
         sql("DELETE FROM sessions WHERE sid = :s", s=claims["sid"])
@@ -256,12 +252,11 @@ def refresh(refresh_token: str = Body(embed=True)):
 
 @app.post("/logout", status_code=204)
 def log_out(refresh_token: str = Body(embed=True)):
-    sid = verified("refresh", refresh_token)["sid"]
-    sql("DELETE FROM sessions WHERE sid = :s", s=sid)
+    sql("DELETE FROM sessions WHERE sid = :s", s=verified("refresh", refresh_token)["sid"])
 
 
 @app.post("/password", status_code=204)
-def change_password(old: str = Body(), new: str = Body(min_length=15), member=Depends(current)):
+def change_password(new: Password, old: str = Body(), member=Depends(current)):
     if not passwords.verify(old, member.password_hash):
         raise HTTPException(403, "That is not your password.")
     sql("DELETE FROM sessions WHERE username = :u", u=member.username)

@@ -81,14 +81,19 @@ class Zygote:
 
     def turn(self, seconds: float, listen: bool = True) -> None:
         """Handle what is readable now; `listen=False` leaves requests alone."""
-        for key, _ in self.selector.select(seconds):
-            if listen or key.fd != 0:
+        self.reap()
+        # Listed before their pipes are read: whoever ends later may have a report in there that nobody has read.
+        ended = [run for run in self.runs.values() if run.waiting and run.code is not None]
+        for key, _ in self.selector.select(0 if ended else seconds):
+            # A handler may stop a run, and thereby close a pipe that this list still holds.
+            if (listen or key.fd != 0) and self.selector.get_map().get(key.fd) is key:
                 key.data(key.fd)
         self.reap()
         now = time.monotonic()
-        for run in list(self.runs.values()):
-            if run.waiting and (run.code is not None or now > run.deadline):
-                self.give_up(run, slow=run.code is None)
+        late = [run for run in self.runs.values() if now > run.deadline and run not in ended]
+        for run in ended + late:
+            if run.waiting:
+                self.give_up(run, slow=run in late)
 
     def read_requests(self, fd: int) -> None:
         data = os.read(fd, 1 << 20)
