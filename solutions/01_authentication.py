@@ -262,3 +262,141 @@ def change_password(new: Password, old: str = Body(), member=Depends(current)):
     sql("DELETE FROM sessions WHERE username = :u", u=member.username)
     change = "UPDATE members SET password_hash = :p WHERE username = :u"
     sql(change, p=passwords.hash(new), u=member.username)
+
+
+# %% exercise="1.4" role="starter"
+# Exercise 1.4 — Whose loan is it? (INSECURE: this is the code to mend)
+import os
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+RULES = {"issuer": os.environ["JWT_ISSUER"], "audience": os.environ["JWT_AUDIENCE"]}
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.mappings().all() if result.returns_rows else []
+
+
+def claims_of(token: str = Depends(OAuth2PasswordBearer("token"))) -> dict:
+    try:
+        return jwt.decode(token, os.environ["JWT_SECRET"], algorithms=["HS256"], **RULES)
+    except jwt.InvalidTokenError as error:
+        raise HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"}) from error
+
+
+@app.get("/loans/{id_}")
+def read_loan(id_: int, claims: dict = Depends(claims_of)):
+    loans = sql("SELECT * FROM loans WHERE id = :id", id=id_)
+    if not loans:
+        raise HTTPException(404, "No such loan.")
+    return loans[0]
+
+
+@app.post("/loans/{id_}/renew")
+def renew(id_: int, claims: dict = Depends(claims_of)):
+    sql("UPDATE loans SET due_on = date(due_on, '+14 days') WHERE id = :id", id=id_)
+    return read_loan(id_, claims)
+
+
+@app.get("/members")
+def list_members(claims: dict = Depends(claims_of)):
+    if claims.get("role") != "staff":
+        raise HTTPException(403, "For staff only.")
+    return sql("SELECT username, email, role FROM members")
+
+
+@app.patch("/members/{username}")
+def change_member(username: str, body: dict = Body(), claims: dict = Depends(claims_of)):
+    for field, value in body.items():
+        sql(f"UPDATE members SET {field} = :v WHERE username = :u", v=value, u=username)
+    return {"username": username}
+
+
+# %% exercise="1.4" role="solution"
+# Exercise 1.4 — Whose loan is it?
+import os
+from typing import Annotated
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy import RowMapping, create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+RULES = {"issuer": os.environ["JWT_ISSUER"], "audience": os.environ["JWT_AUDIENCE"]}
+NEEDED = {"require": ["sub", "exp", "iat", "iss", "aud"]}
+BROKEN = (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError)
+REFUSED = HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"})
+BIGGEST_ID = 2**63 - 1
+
+
+def sql(query: str, **values) -> list[RowMapping]:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return list(result.mappings()) if result.returns_rows else []
+
+
+def current(token: str = Depends(OAuth2PasswordBearer("token"))) -> RowMapping:
+    try:
+        key = os.environ["JWT_SECRET"]
+        name = jwt.decode(token, key, algorithms=["HS256"], options=NEEDED, **RULES)["sub"]
+    except BROKEN as error:
+        raise REFUSED from error
+    found = sql("SELECT * FROM members WHERE username = :u AND NOT disabled", u=name)
+    if not found:
+        raise REFUSED
+    return found[0]
+
+
+Current = Annotated[RowMapping, Depends(current)]
+
+
+def staff(member: Current) -> None:
+    if member["role"] != "staff":
+        raise HTTPException(403, "For staff only.")
+
+
+def loan_of(id_: int, member: Current) -> RowMapping:
+    found = sql("SELECT * FROM loans WHERE id = :id", id=id_) if abs(id_) <= BIGGEST_ID else []
+    if found and (found[0]["member_id"] == member["id"] or member["role"] == "staff"):
+        return found[0]
+    raise HTTPException(404, "You have no such loan.")
+
+
+Loan = Annotated[RowMapping, Depends(loan_of)]
+
+
+@app.get("/loans/{id_}")
+def read_loan(loan: Loan):
+    return loan
+
+
+@app.post("/loans/{id_}/renew")
+def renew(loan: Loan):
+    later = "UPDATE loans SET due_on = date(due_on, '+14 days') WHERE id = :id RETURNING *"
+    return sql(later, id=loan["id"])[0]
+
+
+@app.get("/members", dependencies=[Depends(staff)])
+def list_members():
+    return sql("SELECT username, email, role FROM members ORDER BY username")
+
+
+@app.patch("/members/{username}")
+def change_email(username: str, email: Annotated[str, Body(embed=True)], member: Current):
+    if username != member["username"] and member["role"] != "staff":
+        raise HTTPException(403, "That is not you.")
+    if not sql("SELECT id FROM members WHERE username = :u", u=username):
+        raise HTTPException(404, "No such member.")
+    change = "UPDATE OR IGNORE members SET email = :e WHERE username = :u RETURNING username, email"
+    if changed := sql(change, e=email, u=username):
+        return changed[0]
+    raise HTTPException(409, "That address is taken.")
