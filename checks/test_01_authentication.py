@@ -491,8 +491,7 @@ def test_refresh_token_opens_no_door(app: App, draw: Draw) -> None:
     Hint: say in the token what it is for, and look at that wherever you read one.
     """
     person = join(app, draw)
-    first = begin(app, person)
-    for session in (first, go_on(app, first)):
+    for session in (begin(app, person), go_on(app, begin(app, person))):
         expect(me(app.api, session[1]), REFUSED, "took a refresh token for an access token")
         answer = change_password(app.api, session[1], person["password"], draw.passphrase())
         expect(answer, REFUSED, "let a refresh token change the password")
@@ -508,8 +507,8 @@ def test_access_token_refreshes_nothing(app: App, draw: Draw) -> None:
 
     Hint: the look at what a token is for belongs on both sides.
     """
-    first = begin(app, join(app, draw))
-    for access, _ in (first, go_on(app, first)):
+    person = join(app, draw)
+    for access, _ in (begin(app, person), go_on(app, begin(app, person))):
         expect(refresh(app.api, access), REFUSED, "took an access token for a refresh token")
 
 
@@ -967,13 +966,15 @@ def test_a_demotion_counts_at_once(launch: Callable[..., App], draw: Draw) -> No
 
 @exercise("1.4")
 @attack("API3:2023", "CWE-915", "ASVS 5.0 8.2.3")
-def test_nobody_promotes_themselves(app: App, ada: Member, bob: Member, draw: Draw) -> None:
+def test_nobody_promotes_themselves(launch: Callable[..., App], draw: Draw) -> None:
     """More than an e-mail address in the body of PATCH changes nothing but the e-mail address.
 
     Whoever writes the whole body into the row lets members write their own role.
 
     Hint: name the fields that may change. A model with `email` alone leaves the others out.
     """
+    app = launch()
+    ada, bob = app.library.ada, app.library.bob
     rest = "SELECT id, username, password_hash, role, disabled FROM members ORDER BY id"
     before = app.sql(rest)
     extras: tuple[dict[str, Any], ...] = (
