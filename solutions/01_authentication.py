@@ -438,6 +438,156 @@ check("1.1")
 # - `Cache-Control: no-store` on the token. A disabled member gets none.
 # - `/health` stays fast while eight logins run. NUL bytes and 1 MB never give 5xx.
 
+# %% exercise="1.2" role="starter"
+# Exercise 1.2 — Register and log in (INSECURE: this is the code to mend)
+import hashlib
+import os
+from datetime import datetime, timedelta
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from jose import JWTError, jwt
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+oauth2_scheme = OAuth2PasswordBearer(tokenUrl="token")
+KEY, NAMES = os.environ["JWT_SECRET"], {"iss": "larkspur", "aud": "larkspur-api"}
+
+
+def find(username: str) -> dict | None:
+    with engine.connect() as connection:
+        query = text("SELECT * FROM members WHERE username = :name")
+        return connection.execute(query, {"name": username}).mappings().first()
+
+
+@app.post("/register", status_code=201)
+async def register(request: Request):
+    body = await request.json()
+    if find(body["username"]):
+        raise HTTPException(409, "This name is taken.")
+    body["password_hash"] = hashlib.sha256(body.pop("password").encode()).hexdigest()
+    with engine.begin() as connection:
+        names, values = ", ".join(body), ", ".join(f":{name}" for name in body)
+        connection.execute(text(f"INSERT INTO members ({names}) VALUES ({values})"), body)
+    return dict(find(body["username"]))
+
+
+@app.post("/token")
+async def log_in(form: OAuth2PasswordRequestForm = Depends()):
+    member = find(form.username)
+    if member is None:
+        raise HTTPException(401, "There is no such member.")
+    if hashlib.sha256(form.password.encode()).hexdigest() != member["password_hash"]:
+        raise HTTPException(401, "The password is wrong.")
+    times = {"iat": datetime.now(), "exp": datetime.now() + timedelta(hours=12)}
+    token = jwt.encode({"sub": form.username, **NAMES, **times}, KEY)
+    return {"access_token": token, "token_type": "bearer", "expires_in": 12 * 3600}
+
+
+@app.get("/members/me")
+def read_me(token: str = Depends(oauth2_scheme)):
+    try:
+        member = find(jwt.decode(token, KEY, audience=NAMES["aud"])["sub"])
+    except JWTError:
+        raise HTTPException(401, "Log in, please.")
+    return {"username": member["username"], "email": member["email"]}
+
+
+@app.get("/health")
+def health():
+    return {"status": "ok"}
+
+
+# %% exercise="1.2" role="solution"
+# Exercise 1.2 — Register and log in
+import os
+import secrets
+import time
+
+import jwt
+from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
+from pydantic import BaseModel, EmailStr, Field
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+oauth2_scheme = OAuth2PasswordBearer(tokenUrl="token")
+argon2id = Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1)
+passwords = PasswordHash((argon2id, BcryptHasher()))
+# Verified when there is no such member, so that a failure always takes as long.
+NOBODYS_HASH = passwords.hash(secrets.token_hex())
+KEY, LIFETIME = os.environ["JWT_SECRET"], 15 * 60
+NAMES = {"iss": os.environ["JWT_ISSUER"], "aud": os.environ["JWT_AUDIENCE"]}
+INSERT = "INSERT INTO members (username, email, password_hash) VALUES (:name, :email, :hash)"
+
+
+class Newcomer(BaseModel):
+    username: str
+    email: EmailStr
+    password: str = Field(min_length=15, max_length=128)
+
+
+def find(username: str) -> dict:
+    with engine.connect() as connection:
+        query = text("SELECT * FROM members WHERE username = :name AND NOT disabled")
+        return dict(connection.execute(query, {"name": username}).mappings().first() or {})
+
+
+@app.post("/register", status_code=201)
+def register(newcomer: Newcomer) -> dict:
+    name, email, hash_ = newcomer.username, newcomer.email, passwords.hash(newcomer.password)
+    try:
+        with engine.begin() as connection:
+            row = connection.execute(text(INSERT), {"name": name, "email": email, "hash": hash_})
+    except IntegrityError as error:
+        raise HTTPException(409, "This name or e-mail is taken.") from error
+    return {"id": row.lastrowid, "username": name, "email": email}
+
+
+@app.post("/token")
+def log_in(response: Response, form: OAuth2PasswordRequestForm = Depends()) -> dict:
+    member = find(form.username)
+    good = passwords.verify(form.password, member.get("password_hash", NOBODYS_HASH))
+    if not member or not good:
+        raise HTTPException(401, "Wrong name or password.", {"WWW-Authenticate": "Bearer"})
+    response.headers["Cache-Control"] = "no-store"
+    now = int(time.time())
+    claims = {"sub": member["username"], "iat": now, "exp": now + LIFETIME, **NAMES}
+    token = jwt.encode(claims, KEY, algorithm="HS256")
+    return {"access_token": token, "token_type": "bearer", "expires_in": LIFETIME}
+
+
+@app.get("/members/me")
+def read_me(token: str = Depends(oauth2_scheme)) -> dict:
+    names = {"issuer": NAMES["iss"], "audience": NAMES["aud"]}
+    must = {"require": ["sub", "exp", "iat", "iss", "aud"]}
+    try:
+        claims = jwt.decode(token, KEY, algorithms=["HS256"], options=must, **names)
+        member = find(claims["sub"])
+        return {"username": member["username"], "email": member["email"]}
+    except (jwt.InvalidTokenError, KeyError) as error:
+        refused = {"WWW-Authenticate": "Bearer"}
+        raise HTTPException(401, "Log in, please.", refused) from error
+
+
+@app.get("/health")
+async def health() -> dict:
+    return {"status": "ok"}
+
+
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
 
 # %%
 app_1_2 = app
@@ -469,6 +619,189 @@ check("1.2")
 # Not judged: other sessions after a password change, what becomes of the winner's family after two parallel refreshes,
 # which 4xx.
 
+# %% exercise="1.3" role="starter"
+# Exercise 1.3 — Refresh, log out, change password (INSECURE: this is the code to mend)
+import os
+import time
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from passlib.hash import argon2
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+passwords = argon2.using(type="ID", rounds=2, memory_cost=19456, parallelism=1)
+NAMES = {"iss": os.environ["JWT_ISSUER"], "aud": os.environ["JWT_AUDIENCE"]}
+logged_out = set()
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.all() if result.returns_rows else []
+
+
+def tokens_for(username: str) -> dict:
+    claims = {"sub": username, "iat": int(time.time()), **NAMES}
+    access, refresh = ({**claims, "exp": claims["iat"] + life} for life in (1800, 86400 * 30))
+    key = os.environ["JWT_SECRET"]
+    return {"access_token": jwt.encode(access, key), "refresh_token": jwt.encode(refresh, key)}
+
+
+def username_of(token: str = Depends(OAuth2PasswordBearer("token"))) -> str:
+    try:
+        key, name = os.environ["JWT_SECRET"], NAMES["aud"]
+        return jwt.decode(token, key, algorithms=["HS256"], audience=name)["sub"]
+    except jwt.InvalidTokenError as error:
+        raise HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"}) from error
+
+
+@app.post("/register", status_code=201)
+def register(username: str = Body(), email: str = Body(), password: str = Body()):
+    insert = "INSERT INTO members (username, email, password_hash) VALUES (:u, :e, :p) RETURNING id"
+    [[id_]] = sql(insert, u=username, e=email, p=passwords.hash(password))
+    return {"id": id_, "username": username, "email": email}
+
+
+@app.post("/token")
+def log_in(form: OAuth2PasswordRequestForm = Depends()):
+    found = sql("SELECT password_hash FROM members WHERE username = :u", u=form.username)
+    if not found or not passwords.verify(form.password, found[0].password_hash):
+        raise HTTPException(401, "Wrong username or password.")
+    return {**tokens_for(form.username), "token_type": "bearer", "expires_in": 1800}
+
+
+@app.get("/members/me")
+def read_me(username: str = Depends(username_of)):
+    return sql("SELECT username, email FROM members WHERE username = :u", u=username)[0]._asdict()
+
+
+@app.post("/refresh")
+def refresh(refresh_token: str = Body(embed=True)):
+    if refresh_token in logged_out:
+        raise HTTPException(401, "You have logged out.")
+    return tokens_for(username_of(refresh_token))
+
+
+@app.post("/logout", status_code=204)
+def log_out(refresh_token: str = Body(embed=True)):
+    logged_out.add(refresh_token)
+
+
+@app.post("/password", status_code=204)
+def change_password(new: str = Body(embed=True), username: str = Depends(username_of)):
+    hashed = passwords.hash(new)
+    sql("UPDATE members SET password_hash = :p WHERE username = :u", p=hashed, u=username)
+
+
+# %% exercise="1.3" role="solution"
+# Exercise 1.3 — Refresh, log out, change password
+import os
+import time
+from typing import Annotated
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from passlib.context import CryptContext
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+passwords = CryptContext(["argon2", "bcrypt"], argon2__rounds=2, argon2__memory_cost=19456)
+KEY, ISS, AUD = (os.environ[name] for name in ("JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"))
+NEEDED = {"require": ["sub", "exp", "iat", "iss", "aud", "kind"]}
+LIVES = {"access": 600, "refresh": 864000}
+Password = Annotated[str, Body(min_length=15, max_length=128)]
+REFUSED = HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"})
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.all() if result.returns_rows else []
+
+
+sql("CREATE TABLE IF NOT EXISTS sessions (sid TEXT PRIMARY KEY, username TEXT, newest TEXT)")
+
+
+def pair(username: str, sid: str, newest: str) -> JSONResponse:
+    now = int(time.time())
+    about = {"sub": username, "sid": sid, "jti": newest, "iat": now, "iss": ISS, "aud": AUD}
+    tokens = {"token_type": "bearer", "expires_in": LIVES["access"]}
+    for kind, life in LIVES.items():
+        tokens[f"{kind}_token"] = jwt.encode({**about, "exp": now + life, "kind": kind}, KEY)
+    return JSONResponse(tokens, headers={"Cache-Control": "no-store"})
+
+
+def verified(kind: str, token: str) -> dict:
+    try:
+        claims = jwt.decode(token, KEY, ["HS256"], audience=AUD, issuer=ISS, options=NEEDED)
+    except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise REFUSED from error
+    if claims["kind"] != kind:
+        raise REFUSED
+    return claims
+
+
+def current(token: str = Depends(OAuth2PasswordBearer("token"))):
+    query = "SELECT * FROM members JOIN sessions USING (username) WHERE sid = :s AND NOT disabled"
+    if found := sql(query, s=verified("access", token)["sid"]):
+        return found[0]
+    raise REFUSED
+
+
+@app.post("/register", status_code=201)
+def register(password: Password, username: str = Body(), email: str = Body()):
+    insert = "INSERT OR IGNORE INTO members (username, email, password_hash) VALUES (:u, :e, :p)"
+    added = sql(f"{insert} RETURNING id", u=username, e=email, p=passwords.hash(password))
+    if not added:
+        raise HTTPException(409, "That name or address is taken.")
+    return {"id": added[0].id, "username": username, "email": email}
+
+
+@app.post("/token")
+def log_in(form: OAuth2PasswordRequestForm = Depends()):
+    query = "SELECT password_hash FROM members WHERE username = :u AND NOT disabled"
+    known = sql(query, u=form.username)
+    if not passwords.verify(form.password, known[0].password_hash if known else None):
+        raise REFUSED
+    sid, newest = os.urandom(16).hex(), os.urandom(16).hex()
+    sql("INSERT INTO sessions VALUES (:s, :u, :n)", s=sid, u=form.username, n=newest)
+    return pair(form.username, sid, newest)
+
+
+@app.get("/members/me")
+def read_me(member=Depends(current)):
+    return {"username": member.username, "email": member.email}
+
+
+@app.post("/refresh")
+def refresh(refresh_token: str = Body(embed=True)):
+    claims, newest = verified("refresh", refresh_token), os.urandom(16).hex()
+    turn = "UPDATE sessions SET newest = :n WHERE sid = :s AND newest = :old RETURNING sid"
+    if not sql(turn, n=newest, s=claims["sid"], old=claims["jti"]):
+        sql("DELETE FROM sessions WHERE sid = :s", s=claims["sid"])
+        raise REFUSED
+    return pair(claims["sub"], claims["sid"], newest)
+
+
+@app.post("/logout", status_code=204)
+def log_out(refresh_token: str = Body(embed=True)):
+    sql("DELETE FROM sessions WHERE sid = :s", s=verified("refresh", refresh_token)["sid"])
+
+
+@app.post("/password", status_code=204)
+def change_password(new: Password, old: str = Body(), member=Depends(current)):
+    if not passwords.verify(old, member.password_hash):
+        raise HTTPException(403, "That is not your password.")
+    sql("DELETE FROM sessions WHERE username = :u", u=member.username)
+    change = "UPDATE members SET password_hash = :p WHERE username = :u"
+    sql(change, p=passwords.hash(new), u=member.username)
+
 
 # %%
 check("1.3")
@@ -486,6 +819,151 @@ check("1.3")
 #
 # The role is read from the database, not from the token: staff who were demoted a minute ago are members now.
 
+# %% exercise="1.4" role="starter"
+# Exercise 1.4 — Whose loan is it? (INSECURE: this is the code to mend)
+import os
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy import create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+RULES = {"issuer": os.environ["JWT_ISSUER"], "audience": os.environ["JWT_AUDIENCE"]}
+
+
+def sql(query: str, **values) -> list:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return result.mappings().all() if result.returns_rows else []
+
+
+def claims_of(token: str = Depends(OAuth2PasswordBearer("token"))) -> dict:
+    try:
+        return jwt.decode(token, os.environ["JWT_SECRET"], algorithms=["HS256"], **RULES)
+    except jwt.InvalidTokenError as error:
+        raise HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"}) from error
+
+
+@app.get("/loans/{id_}")
+def read_loan(id_: int, claims: dict = Depends(claims_of)):
+    loans = sql("SELECT * FROM loans WHERE id = :id", id=id_)
+    if not loans:
+        raise HTTPException(404, "No such loan.")
+    return loans[0]
+
+
+@app.post("/loans/{id_}/renew")
+def renew(id_: int, claims: dict = Depends(claims_of)):
+    sql("UPDATE loans SET due_on = date(due_on, '+14 days') WHERE id = :id", id=id_)
+    return read_loan(id_, claims)
+
+
+@app.get("/members")
+def list_members(claims: dict = Depends(claims_of)):
+    if claims.get("role") != "staff":
+        raise HTTPException(403, "For staff only.")
+    return sql("SELECT username, email, role FROM members")
+
+
+@app.patch("/members/{username}")
+def change_member(username: str, body: dict = Body(), claims: dict = Depends(claims_of)):
+    for field, value in body.items():
+        sql(f"UPDATE members SET {field} = :v WHERE username = :u", v=value, u=username)
+    return {"username": username}
+
+
+# %% exercise="1.4" role="solution"
+# Exercise 1.4 — Whose loan is it?
+import os
+from typing import Annotated
+
+import jwt
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy import RowMapping, create_engine, text
+
+app = FastAPI()
+engine = create_engine(os.environ["DATABASE_URL"])
+RULES = {"issuer": os.environ["JWT_ISSUER"], "audience": os.environ["JWT_AUDIENCE"]}
+NEEDED = {"require": ["sub", "exp", "iat", "iss", "aud"]}
+BROKEN = (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError)
+REFUSED = HTTPException(401, "Log in, please.", {"WWW-Authenticate": "Bearer"})
+BIGGEST_ID = 2**63 - 1
+
+
+def sql(query: str, **values) -> list[RowMapping]:
+    with engine.begin() as db:
+        result = db.execute(text(query), values)
+        return list(result.mappings()) if result.returns_rows else []
+
+
+def current(token: str = Depends(OAuth2PasswordBearer("token"))) -> RowMapping:
+    try:
+        key = os.environ["JWT_SECRET"]
+        name = jwt.decode(token, key, algorithms=["HS256"], options=NEEDED, **RULES)["sub"]
+    except BROKEN as error:
+        raise REFUSED from error
+    found = sql("SELECT * FROM members WHERE username = :u AND NOT disabled", u=name)
+    if not found:
+        raise REFUSED
+    return found[0]
+
+
+Current = Annotated[RowMapping, Depends(current)]
+
+
+def staff(member: Current) -> None:
+    if member["role"] != "staff":
+        raise HTTPException(403, "For staff only.")
+
+
+def loan_of(id_: int, member: Current) -> RowMapping:
+    found = sql("SELECT * FROM loans WHERE id = :id", id=id_) if abs(id_) <= BIGGEST_ID else []
+    if found and (found[0]["member_id"] == member["id"] or member["role"] == "staff"):
+        return found[0]
+    raise HTTPException(404, "You have no such loan.")
+
+
+Loan = Annotated[RowMapping, Depends(loan_of)]
+
+
+@app.get("/loans/{id_}")
+def read_loan(loan: Loan):
+    return loan
+
+
+@app.post("/loans/{id_}/renew")
+def renew(loan: Loan):
+    later = "UPDATE loans SET due_on = date(due_on, '+14 days') WHERE id = :id RETURNING *"
+    return sql(later, id=loan["id"])[0]
+
+
+@app.get("/members", dependencies=[Depends(staff)])
+def list_members():
+    return sql("SELECT username, email, role FROM members ORDER BY username")
+
+
+@app.patch("/members/{username}")
+def change_email(username: str, email: Annotated[str, Body(embed=True)], member: Current):
+    if username != member["username"] and member["role"] != "staff":
+        raise HTTPException(403, "That is not you.")
+    if not sql("SELECT id FROM members WHERE username = :u", u=username):
+        raise HTTPException(404, "No such member.")
+    change = "UPDATE OR IGNORE members SET email = :e WHERE username = :u RETURNING username, email"
+    if changed := sql(change, e=email, u=username):
+        return changed[0]
+    raise HTTPException(409, "That address is taken.")
+
+
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
 
 # %%
 app_1_4 = app

@@ -10,6 +10,7 @@ It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply 
     write  {folder, files: {name: base64}}                     → {}
     read   {folder}                                            → {files: {name: base64}}
     sql    {path, statement, parameters, seconds}              → {rows} or {trouble}
+    lock   {path, seconds}                                     → {port: null, pid}  others wait until it is stopped
     sweep  {}                                                  → {clean}  kills every run, empties every folder
     look   {hidden}                                            → {faults}  what a run could see, but must not
 
@@ -41,6 +42,7 @@ OUTPUT_BYTES = 256 * 1024
 READ_BYTES = 32 * 1024 * 1024
 REPORT_BYTES = 16 * 1024 * 1024
 TROUBLE_CHARACTERS = 4000
+LOCK_SECONDS = 3  # less than the 5 for which Python's sqlite3 waits by default
 TOO_SLOW = "The cell was still running when its time was up."
 ENDED = "The process ended before it answered."
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -81,7 +83,7 @@ class Run:
             return {"trouble": report["trouble"], "slow": False}
         if not isinstance(report, dict) or self.wanted not in report:
             return None
-        if self.wanted == "started":
+        if self.wanted in ("started", "locked"):
             return {"port": self.port, "pid": self.pid}
         return {self.wanted: report[self.wanted]}
 
@@ -162,6 +164,9 @@ class Zygote:
 
     def do_sql(self, n: int, path: str, statement: str, parameters: list[Any], seconds: float) -> None:
         self.fork(n, "rows", lambda report: report(query(path, statement, parameters)), {}, ".", seconds)
+
+    def do_lock(self, n: int, path: str, seconds: float) -> None:
+        self.fork(n, "locked", lambda report: lock(path, report), {}, ".", seconds)
 
     def do_stop(self, n: int, pid: int, grace: float) -> None:
         run = self.runs[pid]
@@ -455,6 +460,14 @@ def query(path: str, statement: str, parameters: list[Any]) -> Message:
     except sqlite3.Error as error:
         return {"trouble": str(error), "slow": False}
     return {"rows": [[v.decode("latin-1") if isinstance(v, bytes) else v for v in row] for row in rows]}
+
+
+def lock(path: str, report: Callable[[Message], None]) -> None:
+    """Keep all others from writing to a SQLite file until this process is ended, LOCK_SECONDS at most."""
+    with contextlib.closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        report({"locked": True})
+        time.sleep(LOCK_SECONDS)
 
 
 def flush() -> None:
