@@ -73,8 +73,3 @@ def decoded(token: str) -> dict[str, Any]:
     except (IndexError, ValueError):
         return {}
     return claims if isinstance(claims, dict) else {}
-
-
-def nested(depth: int) -> str:
-    """A JSON text of lists in lists."""
-    return "[" * depth + "]" * depth

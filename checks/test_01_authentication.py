@@ -1,16 +1,19 @@
 """Section 1, authentication and authorization: the checks of exercises 1.1 to 1.5."""
 
 import math
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from checks.attacks import ALG_NONE, ZONES, bearer, encoded, forge, nested, part, sign
+from checks.attacks import ALG_NONE, ZONES, bearer, encoded, forge, part, sign
 from lab_app.harness import App, attack, exercise, expect, json_of, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member
+
+WELL_KNOWN_KEYS = ("secret", "changeme", "your-secret-key", "dev-secret", "supersecret")
 
 
 def me(api: httpx.Client, token: str) -> httpx.Response:
@@ -77,23 +80,30 @@ def test_time_is_the_same_everywhere(app_in: Callable[[str], App]) -> None:
 
 @exercise("1.1")
 @attack("RFC 6750 §3", "RFC 9110 §11.6.1")
-def test_a_refusal_asks_for_a_bearer_token(app: App, api: httpx.Client, ada: Member) -> None:
+def test_a_refusal_asks_for_a_bearer_token(app: App, api: httpx.Client, disabled: Member, draw: Draw) -> None:
     """Without a good token the answer is 401 with WWW-Authenticate: Bearer.
 
     A 401 must name the scheme that would help. Clients and proxies read it.
 
     Hint: give `headers={"WWW-Authenticate": "Bearer"}` to every 401 that you raise.
     """
-    good = forge(app, ada.username)
-    tries: list[dict[str, str]] = [{}, bearer("x"), {"Authorization": f"Basic {good}"}, {"Authorization": "Bearer"}]
-    for headers in tries:
-        answer = expect(api.get("/members/me", headers=headers), 401, "let somebody in without a bearer token")
-        scheme = answer.headers.get("www-authenticate", "")
-        assert scheme.lower().startswith("bearer"), f"sent a 401 whose WWW-Authenticate is {scheme!r}, not Bearer"
+    good = forge(app, app.library.ada.username)
+    no_bearer: list[dict[str, str]] = [{}, {"Authorization": f"Basic {good}"}, {"Authorization": "Bearer"}]
+    refused = (
+        "x",
+        forge(app, app.library.ada.username, exp=int(time.time()) - 3600),
+        forge(app, draw.username()),
+        forge(app, disabled.username),
+    )
+    for headers in (*no_bearer, *map(bearer, refused)):
+        answer = expect(api.get("/members/me", headers=headers), 401, "let somebody in without a good bearer token")
+        schemes = answer.headers.get("www-authenticate", "")
+        asks = re.search(r"(^|,)\s*bearer\b", schemes, re.IGNORECASE)
+        assert asks, f"sent a 401 whose WWW-Authenticate is {schemes!r}, not Bearer"
 
 
 @exercise("1.1")
-@attack("CWE-347", "RFC 8725 §3.1")
+@attack("CWE-347", "RFC 8725 §3.1", "ASVS 5.0 9.1.1")
 def test_unsigned_token_is_refused(app: App, api: httpx.Client, ada: Member) -> None:
     """A token that says alg=none, or nothing, is refused.
 
@@ -108,7 +118,7 @@ def test_unsigned_token_is_refused(app: App, api: httpx.Client, ada: Member) -> 
 
 
 @exercise("1.1")
-@attack("CWE-347", "ASVS 5.0 9.1.1")
+@attack("CWE-347", "CWE-798", "ASVS 5.0 9.1.3")
 def test_wrong_key_is_refused(app: App, api: httpx.Client, ada: Member, draw: Draw) -> None:
     """A token signed with any other key is refused.
 
@@ -117,8 +127,11 @@ def test_wrong_key_is_refused(app: App, api: httpx.Client, ada: Member, draw: Dr
     Hint: verify with the characters of `JWT_SECRET`, read from the environment.
     """
     secret = app.env["JWT_SECRET"]
-    for key in (draw.secret(), "", "secret", secret.upper(), secret[:32], app.env["JWT_ISSUER"]):
+    for key in (draw.secret(), "", *WELL_KNOWN_KEYS, secret.upper(), secret[:32], app.env["JWT_ISSUER"]):
         expect(me(api, forge(app, ada.username, key=key)), 401, "took a token that is signed with a wrong key")
+    key = draw.secret()
+    own = {"jwk": {"kty": "oct", "k": encoded(key.encode())}, "kid": draw.username()}
+    expect(me(api, forge(app, ada.username, key=key, header=own)), 401, "took a token that brings its own key")
 
 
 @exercise("1.1")
@@ -164,7 +177,7 @@ def test_token_without_an_end_is_refused(app: App, api: httpx.Client, ada: Membe
 
 
 @exercise("1.1")
-@attack("CWE-613", "RFC 7519 §4.1.4")
+@attack("CWE-613", "RFC 7519 §4.1.4", "ASVS 5.0 9.2.1")
 def test_expired_token_is_refused(app_in: Callable[[str], App]) -> None:
     """A token that has expired is refused, in Tokyo and in New York.
 
@@ -215,7 +228,7 @@ def test_token_for_somebody_else_is_refused(app: App, api: httpx.Client, ada: Me
 
 
 @exercise("1.1")
-@attack("RFC 8725 §3.8", "ASVS 5.0 9.2.2")
+@attack("RFC 8725 §3.8", "CWE-346")
 def test_token_of_another_issuer_is_refused(app: App, api: httpx.Client, ada: Member, draw: Draw) -> None:
     """A token whose iss is missing or another is refused.
 
@@ -224,13 +237,16 @@ def test_token_of_another_issuer_is_refused(app: App, api: httpx.Client, ada: Me
     Hint: give the library the issuer to compare, and require `iss`.
     """
     expect(me(api, forge(app, ada.username, without=["iss"])), 401, "took a token without iss")
+    issuer = app.env["JWT_ISSUER"]
     others: tuple[Any, ...] = (
         draw.username(),
         "",
         None,
         [],
-        app.env["JWT_ISSUER"] + "2",
-        app.env["JWT_ISSUER"].upper(),
+        [issuer],
+        issuer + "2",
+        issuer[:-1],
+        issuer.upper(),
     )
     for iss in others:
         expect(me(api, forge(app, ada.username, iss=iss)), 401, f"took a token whose iss is {iss!r}")
@@ -255,7 +271,7 @@ def test_token_without_sub_or_iat_is_refused(app: App, api: httpx.Client, ada: M
 
 
 @exercise("1.1")
-@attack("RFC 8725 §3.1", "CWE-327")
+@attack("RFC 8725 §3.1", "CWE-327", "ASVS 5.0 9.1.2")
 def test_other_algorithms_are_refused(app: App, api: httpx.Client, ada: Member) -> None:
     """A token by any algorithm but HS256 is refused, even if the key is right.
 
@@ -295,12 +311,12 @@ def test_malformed_tokens_are_refused(app: App, api: httpx.Client, ada: Member) 
     """
     good = forge(app, ada.username)
     head, payload, signature = good.split(".")
-    deep = encoded(nested(12_000).encode())
+    deep = encoded(b"[" * 10_500)  # uvicorn may refuse headers beyond 16 KiB itself
     signed = [sign(head, encoded(text), "HS256", app.env["JWT_SECRET"]) for text in (b"[]", b"1", b"{", b"\xff")]
     parts = [f"{head}.{payload}", f"{good}.{signature}", "..", ".", f".{payload}.{signature}", "Bearer", "a b c"]
     for token in (*parts, *signed, f"{deep}.{payload}.{signature}", f"{encoded(b'[]')}.{payload}.{signature}"):
         expect(me(api, token), 401, "took a malformed token")
-    for raw in ("é".encode("latin-1"), "дом.дом.дом".encode(), b"\xff\xfe", good.encode() + b"\xe9"):
+    for raw in ("é".encode("latin-1"), "дом.дом.дом".encode(), b"\xff\xfe", b"\xe9" + good.encode()):
         answer = api.get("/members/me", headers=[(b"Authorization", b"Bearer " + raw)])
         expect(answer, 401, "took a token that is not ASCII")
 
@@ -317,6 +333,40 @@ def test_unknown_and_disabled_members_are_refused(app: App, api: httpx.Client, d
     expect(me(api, forge(app, disabled.username)), 401, "let a disabled member in")
     for name in (draw.username(), "' OR 1=1 --", "%", disabled.username.upper()):
         expect(me(api, forge(app, name)), 401, "let somebody in who is no member")
+
+
+@exercise("1.1")
+@attack("CWE-613", "ASVS 5.0 7.4.2")
+def test_a_member_is_refused_from_the_moment_of_disabling(app: App, api: httpx.Client, bob: Member) -> None:
+    """A member who is disabled while the app runs is refused at once.
+
+    Accounts are disabled because somebody is misusing them now.
+
+    Hint: ask the database on every request; keep no members in memory.
+    """
+    token = forge(app, bob.username)
+    expect(me(api, token), 200, "refused a good token")
+    app.sql("UPDATE members SET disabled = 1 WHERE username = ?", bob.username)
+    try:
+        expect(me(api, token), 401, "let a member in who has just been disabled")
+    finally:
+        app.sql("UPDATE members SET disabled = 0 WHERE username = ?", bob.username)
+
+
+@exercise("1.1")
+@attack("CWE-547", "ASVS 5.0 9.2.3")
+def test_issuer_and_audience_come_from_the_environment(launch: Callable[..., App], draw: Draw) -> None:
+    """An app that is set up for another issuer and audience takes theirs, and no others.
+
+    Staging and production run the same code. Names written into it make the tokens of one good for the other.
+
+    Hint: read `JWT_ISSUER` and `JWT_AUDIENCE` with `os.environ[...]`.
+    """
+    app = launch(JWT_ISSUER=draw.username(), JWT_AUDIENCE=draw.username())
+    name = app.library.ada.username
+    expect(me(app.api, forge(app, name)), 200, "refused a token of the issuer and audience it is set up for")
+    for usual in ({"iss": "larkspur"}, {"aud": "larkspur-api"}):
+        expect(me(app.api, forge(app, name, **usual)), 401, f"took a token of another app ({usual})")
 
 
 @exercise("1.1")
