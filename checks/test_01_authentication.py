@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from statistics import median
 from typing import Any
 
@@ -421,11 +421,11 @@ def stored(app: App, person: dict[str, str], column: str) -> str:
     return str(rows[0][0])
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """How long something takes."""
+def timed(action: Callable[[], httpx.Response]) -> tuple[float, httpx.Response]:
+    """How many seconds an answer takes, and the answer."""
     began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
+    answer = action()
+    return time.perf_counter() - began, answer
 
 
 @exercise("1.2")
@@ -513,9 +513,10 @@ def test_taken_names_and_addresses_are_refused(api: httpx.Client, ada: Member, d
     first = registered(api, draw)
     for owner in (first, {"username": ada.username, "email": ada.email}):
         for field in ("username", "email"):
-            second = newcomer(draw) | {field: owner[field]}
-            expect(register(api, second), 409, f"gave away a taken {field}")
-            expect(log_in(api, second["username"], second["password"]), REFUSED, f"let the second {field} in")
+            expect(register(api, newcomer(draw) | {field: owner[field]}), 409, f"gave away a taken {field}")
+    second = newcomer(draw) | {"username": first["username"]}
+    register(api, second)
+    expect(log_in(api, second["username"], second["password"]), REFUSED, "let the second one in under a taken name")
     token_of(api, first)
 
 
@@ -626,7 +627,8 @@ def test_odd_and_huge_input_never_crashes(api: httpx.Client, draw: Draw) -> None
             expect(log_in(api, odd["username"], cut), REFUSED, "ignored what follows a NUL byte in the password")
     megabyte = draw.secret(8) * (MEGABYTE // 8)
     for name in (known["username"], draw.username(), known["username"] + "\0"):
-        expect(log_in(api, name, known["password"] + "\0"), REFUSED, "took a password with a NUL byte too many")
+        # HMAC fills its key up with NUL bytes, so scrypt and PBKDF2 rightly take a password with one more.
+        expect(log_in(api, name, known["password"] + "\0"), range(200, 500), "crashed on a NUL byte")
         expect(log_in(api, name, megabyte), REFUSED, "took a password of a megabyte")
     expect(register(api, newcomer(draw) | {"password": megabyte}), REFUSED, "took a password of a megabyte")
     expect(log_in(api, megabyte, known["password"]), REFUSED, "knew a name of a megabyte")
@@ -744,8 +746,8 @@ def test_failures_take_equally_long(api: httpx.Client, draw: Draw) -> None:
     for _ in range(3):  # a busy machine is not lopsided thrice
         ours, theirs = [], []
         for _ in range(5):
-            ours.append(seconds(lambda: log_in(api, known, draw.passphrase())))
-            theirs.append(seconds(lambda: log_in(api, draw.username(), draw.passphrase())))
+            ours.append(timed(lambda: log_in(api, known, draw.passphrase()))[0])
+            theirs.append(timed(lambda: log_in(api, draw.username(), draw.passphrase()))[0])
         ratio = max(median(ours) / median(theirs), median(theirs) / median(ours))
         if ratio < 2:
             return
@@ -761,12 +763,14 @@ def test_one_name_goes_to_one_newcomer(app: App, api: httpx.Client, draw: Draw) 
 
     Hint: do not ask first. Insert, and let the UNIQUE column decide.
     """
+    one, _ = timed(lambda: register(api, newcomer(draw)))
     name = draw.username()
     crowd = [newcomer(draw) | {"username": name} for _ in range(20)]
-    with ThreadPoolExecutor(
-        10
-    ) as threads:  # ten hashes of 128 MiB at a time, as some right answers compute, are enough
-        answers = list(threads.map(lambda person: register(api, person), crowd))
+    with ThreadPoolExecutor(10) as threads:  # some right answers take 128 MiB a hash
+        with app.locked():  # so that all who look first have looked before anybody writes
+            tries = [threads.submit(register, api, person) for person in crowd]
+            wait(tries, timeout=min(2, 10 * one))
+        answers = [each.result() for each in tries]
     for answer in answers:
         expect(answer, (201, 409), "answered a race with something else")
     winners = [person for person, answer in zip(crowd, answers, strict=True) if answer.status_code == 201]
@@ -819,21 +823,23 @@ def test_nobody_waits_for_other_peoples_hashes(api: httpx.Client, draw: Draw) ->
     """
     person = registered(api, draw)
     name, password = person["username"], person["password"]
-    one_login = median(seconds(lambda: log_in(api, name, password)) for _ in range(3))
     with ThreadPoolExecutor(8) as crowd:
-        logins = [crowd.submit(log_in, api, name, password) for _ in range(24)]
+        logins = [crowd.submit(timed, lambda: log_in(api, name, password)) for _ in range(24)]
         waits = []
         while not all(login.done() for login in logins):
-            waits.append(seconds(lambda: expect(api.get("/health"), 200, "was not well")))
+            waits.append(timed(lambda: api.get("/health")))
+    for _, answer in waits:
+        expect(answer, 200, "was not well while others logged in")
     for login in logins:
-        expect(login.result(), 200, "refused one of eight right logins")
-    slow = share_of_time(waits, 2 * one_login)
-    assert slow < 0.5, f"kept /health waiting longer than two logins take for {slow:.0%} of the time"
+        expect(login.result()[1], 200, "refused one of eight right logins")
+    one_login = median(login.result()[0] for login in logins)
+    slow = share_of_time([seconds for seconds, _ in waits], one_login / 2)
+    assert slow < 0.5, f"kept /health waiting half as long as those who log in, or longer, for {slow:.0%} of the time"
 
 
 def share_of_time(waits: Sequence[float], least: float) -> float:
-    """How much of the whole time lies in waits longer than `least`."""
-    return sum(wait for wait in waits if wait > least) / sum(waits)
+    """How much of the whole time lies in waits of at least that long; a stopped process makes few of them, but long."""
+    return sum(each for each in waits if each >= least) / sum(waits)
 
 
 @exercise("1.2")

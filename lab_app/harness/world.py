@@ -1,7 +1,8 @@
 """What a check acts on: the learner's app, started as production would start it, and the library behind it."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +141,15 @@ class App:
         while not (rows := self.sql(statement, *parameters)) and time.monotonic() < until:
             time.sleep(0.02)
         return rows
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While it lasts everybody can read the app's database, and all who write to it wait."""
+        holder = self.sandbox.lock(self.database)
+        try:
+            yield
+        finally:
+            self.sandbox.stop(holder)
 
     def files(self) -> dict[str, bytes]:
         """Everything below the app's working folder, its database included."""

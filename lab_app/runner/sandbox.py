@@ -96,6 +96,10 @@ class Sandbox:
         rows = self._ask("sql", 10, path=path, statement=statement, parameters=parameters, seconds=10)["rows"]
         return list(rows)
 
+    def lock(self, path: str) -> Running:
+        """Keep all others from writing to a SQLite file until this is stopped. Raises AnswerTrouble."""
+        return Running(**self._ask("lock", 10, path=path, seconds=10))
+
     def sweep(self) -> None:
         """Kill all that runs and remove all that was written."""
         with suppress(SandboxDied):

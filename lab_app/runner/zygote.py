@@ -10,6 +10,7 @@ It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply 
     write  {folder, files: {name: base64}}                     → {}
     read   {folder}                                            → {files: {name: base64}}
     sql    {path, statement, parameters, seconds}              → {rows} or {trouble}
+    lock   {path, seconds}                                     → {port: null, pid}   others wait until it is stopped
     sweep  {}                                                  → {}   kills every run, empties every folder
 """
 
@@ -37,6 +38,7 @@ from typing import Any
 OUTPUT_BYTES = 256 * 1024
 READ_BYTES = 32 * 1024 * 1024
 TROUBLE_CHARACTERS = 4000
+LOCK_SECONDS = 3  # less than the 5 for which Python's sqlite3 waits by default
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 WARM = (
     "fastapi uvicorn httpx jose.jwt passlib.context passlib.handlers.argon2 argon2 bcrypt jwt pwdlib sqlalchemy "
@@ -79,14 +81,19 @@ class Zygote:
 
     def turn(self, seconds: float, listen: bool = True) -> None:
         """Handle what is readable now; `listen=False` leaves requests alone."""
-        for key, _ in self.selector.select(seconds):
-            if listen or key.fd != 0:
+        self.reap()
+        # Listed before their pipes are read: whoever ends later may have a report in there that nobody has read.
+        ended = [run for run in self.runs.values() if run.waiting and run.code is not None]
+        for key, _ in self.selector.select(0 if ended else seconds):
+            # A handler may stop a run, and thereby close a pipe that this list still holds.
+            if (listen or key.fd != 0) and self.selector.get_map().get(key.fd) is key:
                 key.data(key.fd)
         self.reap()
         now = time.monotonic()
-        for run in list(self.runs.values()):
-            if run.waiting and (run.code is not None or now > run.deadline):
-                self.give_up(run, slow=run.code is None)
+        late = [run for run in self.runs.values() if now > run.deadline and run not in ended]
+        for run in ended + late:
+            if run.waiting:
+                self.give_up(run, slow=run in late)
 
     def read_requests(self, fd: int) -> None:
         data = os.read(fd, 1 << 20)
@@ -130,6 +137,9 @@ class Zygote:
 
     def do_sql(self, n: int, path: str, statement: str, parameters: list[Any], seconds: float) -> None:
         self.fork(n, lambda report: report(query(path, statement, parameters)), {}, ".", seconds)
+
+    def do_lock(self, n: int, path: str, seconds: float) -> None:
+        self.fork(n, lambda report: lock(path, report), {}, ".", seconds)
 
     def do_stop(self, n: int, pid: int, grace: float) -> None:
         run = self.runs[pid]
@@ -385,6 +395,14 @@ def query(path: str, statement: str, parameters: list[Any]) -> Message:
     except sqlite3.Error as error:
         return {"trouble": str(error), "slow": False}
     return {"rows": [[v.decode("latin-1") if isinstance(v, bytes) else v for v in row] for row in rows]}
+
+
+def lock(path: str, report: Callable[[Message], None]) -> None:
+    """Keep all others from writing to a SQLite file until this process is ended, LOCK_SECONDS at most."""
+    with contextlib.closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        report({"started": True})
+        time.sleep(LOCK_SECONDS)
 
 
 def flush() -> None:
