@@ -462,7 +462,6 @@ def test_passphrases_of_all_kinds_work(api: httpx.Client, draw: Draw) -> None:
     passwords = (
         draw.secret(15),
         draw.secret(64),
-        draw.secret(128),
         draw.passphrase().replace(" ", "  "),
         f"Кодовая фраза {draw.number(1000, 9999)} для чтения",
         "讀萬卷書行萬里路" * 15 + draw.secret(8),
@@ -626,10 +625,11 @@ def test_odd_and_huge_input_never_crashes(api: httpx.Client, draw: Draw) -> None
             cut = odd["password"][:10] + draw.passphrase()
             expect(log_in(api, odd["username"], cut), REFUSED, "ignored what follows a NUL byte in the password")
     megabyte = draw.secret(8) * (MEGABYTE // 8)
-    for name in (known["username"], draw.username(), known["username"] + "\0"):
-        # HMAC fills its key up with NUL bytes, so scrypt and PBKDF2 rightly take a password with one more.
-        expect(log_in(api, name, known["password"] + "\0"), range(200, 500), "crashed on a NUL byte")
+    for name in (known["username"], draw.username()):
         expect(log_in(api, name, megabyte), REFUSED, "took a password of a megabyte")
+    # HMAC fills its key up with NUL bytes, so scrypt and PBKDF2 rightly take a password with one more.
+    expect(log_in(api, known["username"], known["password"] + "\0"), range(200, 500), "crashed on a NUL byte")
+    expect(log_in(api, known["username"] + "\0", known["password"]), range(200, 500), "crashed on a NUL byte")
     expect(register(api, newcomer(draw) | {"password": megabyte}), REFUSED, "took a password of a megabyte")
     expect(log_in(api, megabyte, known["password"]), REFUSED, "knew a name of a megabyte")
 
@@ -644,22 +644,16 @@ def test_newcomers_cannot_choose_role_or_id(app: App, api: httpx.Client, ada: Me
     Hint: name the three fields that you take, and let the database fill in the rest.
     """
     before = app.sql("SELECT * FROM members WHERE id = ?", ada.id)
-    chosen: tuple[dict[str, Any], ...] = (
-        {"role": "staff", "disabled": 1, "id": draw.number(100_000, 900_000)},
-        {"role": "staff"},
-        {"disabled": True},
-        {"id": ada.id},
-    )
-    for extra in chosen:
-        for by_query in (False, True):
-            person = newcomer(draw)
-            body, query = (person, extra) if by_query else (person | extra, {})
-            answer = api.post("/register", json=body, params=query)
-            expect(answer, (201, 422), f"was confused by {', '.join(extra)}")
-            if answer.status_code == 201:
-                assert stored(app, person, "role") == "member", "let a newcomer choose the role"
-                assert stored(app, person, "disabled") == "0", "let a newcomer choose `disabled`"
-                assert stored(app, person, "id") != str(extra.get("id")), "let a newcomer choose the id"
+    everything = {"role": "staff", "disabled": 1, "id": draw.number(100_000, 900_000)}
+    chosen: tuple[dict[str, Any], ...] = (everything, {"role": "staff"}, {"disabled": True}, {"id": ada.id})
+    for extra, query in (*((extra, {}) for extra in chosen), ({}, everything)):
+        person = newcomer(draw)
+        answer = api.post("/register", json=person | extra, params=query)
+        expect(answer, (201, 422), f"was confused by {', '.join(extra or query)}")
+        if answer.status_code == 201:
+            assert stored(app, person, "role") == "member", "let a newcomer choose the role"
+            assert stored(app, person, "disabled") == "0", "let a newcomer choose `disabled`"
+            assert stored(app, person, "id") != str((extra | query).get("id")), "let a newcomer choose the id"
     assert app.sql("SELECT * FROM members WHERE id = ?", ada.id) == before, "let a newcomer write over a member"
 
 
@@ -672,11 +666,10 @@ def test_wrong_passwords_are_refused(app: App, api: httpx.Client, draw: Draw) ->
 
     Hint: look the member up with a bound parameter and let the library verify; never compare hashes yourself.
     """
-    person, other = registered(api, draw), registered(api, draw)
+    person = registered(api, draw)
     name, password = person["username"], person["password"]
     wrong = (
         (name, draw.passphrase()),
-        (name, other["password"]),
         (name, password.upper()),
         (name, password[:-1]),
         (name, stored(app, person, "password_hash")),
@@ -769,7 +762,7 @@ def test_one_name_goes_to_one_newcomer(app: App, api: httpx.Client, draw: Draw) 
     with ThreadPoolExecutor(10) as threads:  # some right answers take 128 MiB a hash
         with app.locked():  # so that all who look first have looked before anybody writes
             tries = [threads.submit(register, api, person) for person in crowd]
-            wait(tries, timeout=min(2, 10 * one))
+            wait(tries, timeout=min(2.5, 0.3 + 10 * one))
         answers = [each.result() for each in tries]
     for answer in answers:
         expect(answer, (201, 409), "answered a race with something else")
@@ -824,7 +817,7 @@ def test_nobody_waits_for_other_peoples_hashes(api: httpx.Client, draw: Draw) ->
     person = registered(api, draw)
     name, password = person["username"], person["password"]
     with ThreadPoolExecutor(8) as crowd:
-        logins = [crowd.submit(timed, lambda: log_in(api, name, password)) for _ in range(24)]
+        logins = [crowd.submit(timed, lambda: log_in(api, name, password)) for _ in range(16)]
         waits = []
         while not all(login.done() for login in logins):
             waits.append(timed(lambda: api.get("/health")))
