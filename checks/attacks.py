@@ -5,8 +5,9 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from lab_app.harness import App
 
@@ -75,6 +76,23 @@ def decoded(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def nested(depth: int) -> str:
-    """A JSON text of lists in lists."""
-    return "[" * depth + "]" * depth
+def spellings(secret: str) -> set[bytes]:
+    """The ways in which a secret may lie about in a file: plain, encoded, or as a fast digest of itself."""
+    plain = secret.encode()
+    digests = [hashlib.new(name, plain).digest() for name in ("md5", "sha1", "sha256", "sha384", "sha512")]
+    texts = [
+        quote(secret).encode(),
+        quote_plus(secret).encode(),
+        secret.encode("utf-16-le"),
+        secret.encode("utf-16-be"),
+    ]
+    hexadecimal = [data.hex().encode() for data in (plain, *digests)]
+    return {plain, *texts, *digests, *hexadecimal, *(text for data in (plain, *digests) for text in in_base64(data))}
+
+
+def in_base64(data: bytes) -> Iterator[bytes]:
+    """What base64 makes of these bytes amid others: three texts, by where in a group of three they begin."""
+    for before, unsure in enumerate((0, 2, 3)):
+        text = base64.b64encode(bytes(before) + data)
+        whole = (before + len(data)) // 3 * 4
+        yield text[unsure:whole]

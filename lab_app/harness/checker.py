@@ -157,7 +157,7 @@ def judge(sandbox: Sandbox, number: str, source: str, seed: int | None) -> Verdi
 def arguments(number: str) -> list[str]:
     """pytest's arguments for a quick and silent run of a section's checks."""
     quiet = [word for name in QUIET for word in ("-p", f"no:{name}")]
-    return [str(check_module(section_of(number))), f"--rootdir={ROOT}", "--capture=no", "-o", "addopts=", *quiet]
+    return [str(check_module(number)), f"--rootdir={ROOT}", "--capture=no", "-o", "addopts=", *quiet]
 
 
 def outcome(session: Session) -> Outcome:

@@ -4,7 +4,7 @@ import ast
 import re
 from functools import cache
 
-from lab_app.workbook.source import Exercise, all_exercises, check_module, section_of
+from lab_app.workbook.source import Exercise, all_exercises, check_module
 
 
 class NoSuchExercise(ValueError):
@@ -23,7 +23,7 @@ def exercise(number: object) -> Exercise:
 @cache
 def hints(number: str) -> tuple[str, ...]:
     """The hints of an exercise's checks, in their order."""
-    module = ast.parse(check_module(section_of(number)).read_text(encoding="utf-8"))
+    module = ast.parse(check_module(number).read_text(encoding="utf-8"))
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     return tuple(_hint(node) for node in functions if _belongs(node, number))
 

@@ -94,9 +94,15 @@ def section_of(number: str) -> str:
     raise KeyError(number)
 
 
-def check_module(section: str) -> Path:
-    """The pytest module with a section's checks."""
-    return CHECKS / f"test_{section}.py"
+def check_module(number: str) -> Path:
+    """The pytest module with an exercise's checks. Raises SourceError."""
+    section, exercise = number.split(".")
+    found = sorted(CHECKS.glob(f"test_{int(section):02}_{exercise}_*.py"))
+    if len(found) != 1:
+        raise SourceError(
+            f"Exercise {number} needs one checks/test_{int(section):02}_{exercise}_….py, not {len(found)}."
+        )
+    return found[0]
 
 
 @cache

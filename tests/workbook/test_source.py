@@ -37,7 +37,7 @@ def test_an_exercise_is_proven(number: str) -> None:
     names = [answer.name for answer in [*wrong, *right]]
     assert len(set(names)) == len(names)
     assert all(answer.because and answer.caught_by for answer in wrong)
-    written = check_module(section).read_text()
+    written = check_module(number).read_text()
     assert all(f"def {check}(" in written for answer in wrong for check in answer.caught_by)
 
 
