@@ -272,7 +272,8 @@ def test_newcomers_cannot_choose_role_or_id(app: App, api: httpx.Client, ada: Me
     before = app.sql("SELECT * FROM members WHERE id = ?", ada.id)
     everything: dict[str, Any] = {"role": "staff", "disabled": 1, "id": draw.number(100_000, 900_000)}
     chosen: tuple[dict[str, Any], ...] = (everything, {"role": "staff"}, {"disabled": True}, {"id": ada.id})
-    for extra, query in (*((extra, {}) for extra in chosen), ({}, everything)):
+    tries: list[tuple[dict[str, Any], dict[str, Any]]] = [*((extra, {}) for extra in chosen), ({}, everything)]
+    for extra, query in tries:
         person = newcomer(draw)
         answer = api.post("/register", json=person | extra, params=query)
         expect(answer, (201, 422), f"was confused by {', '.join(extra or query)}")
@@ -442,6 +443,10 @@ def test_nobody_waits_for_other_peoples_hashes(api: httpx.Client, draw: Draw) ->
     """
     person = registered(api, draw)
     name, password = person["username"], person["password"]
+    one_login = min(timed(lambda: log_in(api, name, password))[0] for _ in range(3))
+    one_health = min(timed(lambda: api.get("/health"))[0] for _ in range(5))
+    if one_login < 8 * one_health:
+        return  # nothing is hashed slowly, so nobody waits for it; that the hash is slow is another check's matter
     with ThreadPoolExecutor(8) as crowd:
         logins = [crowd.submit(timed, lambda: log_in(api, name, password)) for _ in range(16)]
         waits = []
@@ -451,8 +456,8 @@ def test_nobody_waits_for_other_peoples_hashes(api: httpx.Client, draw: Draw) ->
         expect(answer, 200, "was not well while others logged in")
     for login in logins:
         expect(login.result()[1], 200, "refused one of eight right logins")
-    one_login = median(login.result()[0] for login in logins)
-    slow = share_of_time([seconds for seconds, _ in waits], one_login / 2)
+    usual = median(login.result()[0] for login in logins)
+    slow = share_of_time([seconds for seconds, _ in waits], usual / 2)
     assert slow < 0.5, f"kept /health waiting half as long as those who log in, or longer, for {slow:.0%} of the time"
 
 

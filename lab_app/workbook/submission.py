@@ -10,7 +10,7 @@ from lab_app.workbook.source import Exercise, exercises, same_code, sections
 MOST_BYTES = 100 << 20
 
 
-class SubmissionError(ValueError):
+class SubmissionError(Exception):
     """The file as a whole cannot be read; the text says what to do."""
 
 
