@@ -13,7 +13,10 @@ from lab_app.runner.sandbox import Sandbox
 
 @dataclass
 class Session:
-    """`sources`: the code of each exercise to judge, by number. `troubles`: why an exercise has none. `order`: the checks as written."""
+    """`sources`: the code of each exercise to judge, by number. `troubles`: why an exercise has none.
+
+    `order`: the names of the checks as they are written.
+    """
 
     sandbox: Sandbox
     sources: dict[str, str]
