@@ -141,7 +141,7 @@ def judge(sandbox: Sandbox, number: str, source: str, seed: int | None) -> Verdi
     with contextlib.redirect_stdout(io.StringIO()):
         pytest.main(arguments(number), plugins=[Bring(session)])
     sandbox.sweep()
-    results = tuple(session.results)
+    results = tuple(sorted(session.results, key=lambda result: session.order.index(result.name)))
     return Verdict(
         exercise=number,
         title=all_exercises()[number].title,

@@ -35,7 +35,7 @@ def json_of(answer: httpx.Response, *fields: str) -> Any:
     """The JSON body of an answer, an object that has these fields if any are named. Raises CheckFailed."""
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     missing = [name for name in fields if not isinstance(body, dict) or body.get(name) is None]
     if missing or body is None:

@@ -3,6 +3,7 @@
 `pytest checks` judges the reference solutions, `--submission FILE` a learner's notebook, `--prove` the checks.
 """
 
+import random
 import re
 from collections.abc import Generator
 from inspect import cleandoc
@@ -84,6 +85,18 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             items[:] = prove.items(session, {number_of(item) for item in items} - {""})
         except SourceError as error:
             raise pytest.UsageError(str(error)) from error
+        return
+    config.stash[session_key].order = [item.name for item in items]
+    items[:] = shuffled(items, config.stash[session_key].seed)
+
+
+def shuffled(items: list[pytest.Item], seed: int) -> list[pytest.Item]:
+    """The checks of each exercise in a drawn order, or an answer would earn points by counting requests."""
+    order = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(number_of(item), []).append(item)
+    return [item for number, group in groups.items() for item in (order.sample(group, len(group)) if number else group)]
 
 
 def number_of(item: pytest.Item) -> str:

@@ -13,7 +13,10 @@ from lab_app.runner.sandbox import Sandbox
 
 @dataclass
 class Session:
-    """`sources`: the code of each exercise to judge, by number. `troubles`: why an exercise has none."""
+    """`sources`: the code of each exercise to judge, by number. `troubles`: why an exercise has none.
+
+    `order`: the names of the checks as they are written.
+    """
 
     sandbox: Sandbox
     sources: dict[str, str]
@@ -23,6 +26,7 @@ class Session:
     results: list[Result] = field(default_factory=list)
     current: Answer | None = None
     number: str = ""
+    order: list[str] = field(default_factory=list)
 
     def answer(self, number: str) -> Answer:
         """The answer of an exercise; beginning another one sweeps away all that the last one left."""

@@ -43,7 +43,7 @@ class Verdict:
         object.__setattr__(self, "score", score(self.results) if self.outcome != "not attempted" else 0.0)
 
     def failed(self) -> tuple[Result, ...]:
-        """The checks that did not pass, in the order in which they ran."""
+        """The checks that did not pass, in the order in which they are written."""
         return tuple(result for result in self.results if not result.passed)
 
 

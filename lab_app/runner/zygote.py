@@ -189,13 +189,13 @@ class Zygote:
         target = self.root / folder
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (target / name).write_bytes(base64.b64decode(content))
+            with open(target / name, "wb", opener=unblocked) as file:
+                file.write(base64.b64decode(content))
         self.reply(n)
 
     def do_read(self, n: int, folder: str) -> None:
         files, left = {}, READ_BYTES
         for path in regular_files(self.root / folder):
-            # Not blocking: the file may have become a pipe meanwhile.
             with contextlib.suppress(OSError), open(path, "rb", opener=unblocked) as file:
                 content = file.read(left)
                 left -= len(content)
@@ -360,7 +360,8 @@ def remove(path: Path) -> None:
 
 
 def unblocked(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    """Open a file that an answer may have made a pipe or a link."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def listening() -> socket.socket:

@@ -93,6 +93,16 @@ def test_user_namespaces_are_off(jailed: Remote) -> None:
         assert look(jailed, f"called(libc.unshare({flag}))") in ("No space left on device", "Operation not permitted")
 
 
+@pytest.mark.parametrize("kind", ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"])
+def test_every_namespace_is_its_own(jailed: Remote, kind: str) -> None:
+    link = f"/proc/self/ns/{kind}"
+    assert look(jailed, f"os.readlink({link!r})") != str(Path(link).readlink())
+
+
+def test_the_session_of_whoever_grades_is_out_of_reach(jailed: Remote) -> None:
+    assert look(jailed, "os.getsid(1)") == 1
+
+
 def test_the_terminal_of_whoever_grades_is_out_of_reach(jailed: Remote) -> None:
     assert look(jailed, "os.open('/dev/tty', os.O_RDWR)") in ("OSError", "PermissionError")
 

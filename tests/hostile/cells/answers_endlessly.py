@@ -1,5 +1,5 @@
 # HOSTILE: answers without end
-# not yet, at most 0
+# not yet or too slow, at most 0
 async def app(scope, receive, send):
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})

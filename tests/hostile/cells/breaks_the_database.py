@@ -1,5 +1,5 @@
 # HOSTILE: puts a pipe, a link and noise in place of its database
-# not yet or does not start, at most 0
+# not yet or too slow or does not start, at most 0
 import os
 
 path = os.environ["DATABASE_URL"].removeprefix("sqlite:///")

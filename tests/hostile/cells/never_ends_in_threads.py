@@ -13,3 +13,4 @@ def spin():
 
 for _ in range(20):
     threading.Thread(target=spin).start()
+spin()
