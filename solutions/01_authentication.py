@@ -147,6 +147,7 @@ def crack(token):
     return None
 
 
+# %%
 def newcomer():
     name = f"visitor{base64.b32encode(os.urandom(5)).decode().lower()}"
     return {"username": name, "email": f"{name}@mail.example", "password": "seven purple geese on a pond"}
@@ -190,6 +191,7 @@ def login_times(target, name, tries=9):
     return times
 
 
+# %%
 def find_members(target):
     """Attack 3: how many times longer a login takes for somebody who exists, if that shows."""
     person = newcomer()
@@ -288,19 +290,18 @@ read_adas_loan(larkspur)
 # %%
 from urllib.parse import urlsplit
 
-import httpx
-
 from lab_app.jupyter.kernel import github
 from lab_app.runner.services.github import User
 
 MALLORY = User(id=666, login="mallory-at-github")
 
 
+# %%
 def sign_ada_in(target):
     """Attack 6: who Ada's browser is signed in as, after one click on Mallory's link."""
     begun = target.get("/login/github")
     link = urlsplit(github.approve(begun.headers.get("location", ""), MALLORY))
-    with httpx.Client(base_url=target.url) as ada:
+    with target.browser() as ada:
         ada.get(f"{link.path}?{link.query}")
         answer = ada.get("/me")
     return answer.json() if answer.status_code == 200 else None
@@ -434,6 +435,8 @@ check("1.1")
 #   2^14, bcrypt cost ≥ 10, PBKDF2-SHA256 ≥ 600 000) and nowhere the password. Equal passwords, different hashes. Every
 #   character counts, past byte 43 and past byte 72 too.
 # - `role`, `disabled` and `id` in the body change nothing (201 or 422). 20 registrations of one name at once: one 201.
+
+# %% [markdown]
 # - An unknown user and a wrong password give the same status, body, headers and time.
 # - `Cache-Control: no-store` on the token. A disabled member gets none.
 # - `/health` stays fast while eight logins run. NUL bytes and 1 MB never give 5xx.
@@ -1155,6 +1158,8 @@ for attack, mine in rounds:
 # - [ ] `exp`, `iss` and `aud` are required and compared, not just decoded (ASVS 5.0 9.2.1, 9.2.3).
 # - [ ] The signing key is random, 256 bits or more, and not in the repository (RFC 7518 §3.2).
 # - [ ] A disabled account is out at once, whatever its token says (ASVS 5.0 7.4.2).
+
+# %% [markdown]
 # - [ ] Passwords are stored with argon2id, scrypt, bcrypt or PBKDF2 at current cost
 #   ([OWASP Password Storage](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html)).
 # - [ ] 64 characters and spaces are allowed, nothing is cut (ASVS 5.0 6.2.8, 6.2.9).

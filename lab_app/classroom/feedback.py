@@ -41,8 +41,8 @@ def write_feedback(out: Path, student: str, verdicts: dict[str, Verdict], troubl
 
 
 def file_name(student: str) -> str:
-    """A student's name as a file name that no system trips over; two names never give the same one."""
+    """A student's name as a file name that no system trips over; two names never give the same, in any case."""
     plain = re.sub(r"[^\w.-]+", "_", student).strip("._")[:60]
-    if plain == student:
+    if plain and plain == student == student.casefold():
         return plain
     return f"{plain or 'student'}-{hashlib.sha256(student.encode(errors='replace')).hexdigest()[:8]}"

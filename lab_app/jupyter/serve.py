@@ -42,7 +42,13 @@ class Served:
         )
         self.server = _Server(config)
         self.thread = threading.Thread(target=self._run, name=f"serve {name}", daemon=True)
-        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self.client = self.browser()
+
+    def browser(self) -> httpx.Client:
+        """A client of somebody else's, with cookies of its own."""
+        # A connection for each request: uvicorn hangs up after a crash, and a next request would be lost.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=30, limits=fresh)
 
     def __getattr__(self, name: str) -> Any:
         """`get`, `post` and the like are the client's."""

@@ -112,6 +112,6 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("ada", "Ada"), ("a/b", "a_b"), ("..", "."), ("Ægir Ö", "Ægir_Ö"), ("", " ")])
 def test_two_students_never_share_a_file(names: tuple[str, str]) -> None:
     one, other = map(file_name, names)
-    assert one != other
+    assert one.casefold() != other.casefold()
     assert not {"/", "\\", "\0"} & set(one + other)
     assert one.strip(".")
