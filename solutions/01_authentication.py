@@ -1171,6 +1171,8 @@ for attack, mine in rounds:
 #   (RFC 9700 §4.14.2).
 # - [ ] Every object is fetched *together with* its owner (ASVS 5.0 8.2.2), every function names who may call it
 #   (8.2.1), and a change of role counts at once (8.3.2).
+
+# %% [markdown]
 # - [ ] OAuth: `state` and PKCE bound to this browser, `redirect_uri` constant, accounts keyed by an id that is never
 #   given to anybody else (ASVS 5.0 10.1.2, 10.2.1; RFC 9700 §2.1).
 

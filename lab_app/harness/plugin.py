@@ -66,7 +66,9 @@ def submission_session(path: Path, jailed: bool) -> Session:
     sources = {number: offer.source for number, offer in offered.items()}
     troubles = {number: offer.trouble for number, offer in offered.items() if offer.trouble}
     about = f"{path.name}, {'jailed' if jailed else 'NOT JAILED: --trust-submissions'}"
-    return Session(sandbox_for(Limits(), jailed), sources, about, troubles)
+    sandbox = sandbox_for(Limits(), jailed)
+    sandbox.self_test()
+    return Session(sandbox, sources, about, troubles)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

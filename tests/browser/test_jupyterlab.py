@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from lab_app.workbook import notebook
 from lab_app.workbook.source import ROOT, exercises, wrong_answers
@@ -76,7 +76,7 @@ def page(lab: str) -> Iterator[Page]:
     assert CHROMIUM, "CI must have Chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page = browser.new_page(viewport={"width": 1300, "height": 1600})
         page.set_default_timeout(SLOW)
         page.goto(lab)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
@@ -118,14 +118,15 @@ def answer(page: Page, number: str, source: str) -> str:
     page.locator(".jp-InputPrompt", has_text="[*]:").first.wait_for()
     wait_until_idle(page)
     verdict = cells.nth(check).locator(".jp-OutputArea")
-    picture(page, verdict, f"{number} {verdict.inner_text().splitlines()[0][:24]}")
-    return verdict.inner_text()
+    said = verdict.inner_text()
+    picture(verdict, f"{number} passed" if "✓ passed" in said else f"{number} not yet")
+    return said
 
 
-def picture(page: Page, what: object, name: str) -> None:
+def picture(what: Locator | Page, name: str) -> None:
     """A screenshot for whoever wants to look: SCREENSHOTS=folder."""
     if folder := os.environ.get("SCREENSHOTS"):
-        what.screenshot(path=str(Path(folder, f"{name}.png".replace("/", "-"))))  # type: ignore[attr-defined]
+        what.screenshot(path=str(Path(folder, f"{name}.png")))
 
 
 def test_run_all_unsolved_has_no_error(page: Page) -> None:
@@ -133,6 +134,8 @@ def test_run_all_unsolved_has_no_error(page: Page) -> None:
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
     verdicts = page.locator(".jp-OutputArea", has_text="not attempted")
     assert verdicts.count() >= len(exercises(SECTION))
+    for name in ("Which of these", "exercises passed", "on Larkspur"):
+        picture(page.locator(".jp-Cell", has_text=name).last, name)
 
 
 def test_a_wrong_then_a_right_answer_get_their_verdicts(page: Page) -> None:
