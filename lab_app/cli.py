@@ -40,7 +40,7 @@ def start() -> None:
 def test() -> None:
     """Run the whole suite: the program, the checks against their solutions, and the proof of the checks."""
     codes = []
-    for arguments in (["tests"], ["checks"], ["checks", "--prove", "-n2"]):
+    for arguments in (["tests", "-n2", "--dist=loadfile"], ["checks"], ["checks", "--prove", "-n2"]):
         console.rule("pytest " + " ".join(arguments))
         codes.append(subprocess.call([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT))
     raise typer.Exit(max(codes))

@@ -52,7 +52,7 @@ def launch(answer: Answer) -> Iterator[Callable[..., App]]:
     yield start
     for app in apps:
         if app.alive():
-            app.stop()
+            app.stop(grace=0)
 
 
 @pytest.fixture

@@ -86,14 +86,14 @@ class App:
         """Serve the answer. Raises AnswerTrouble."""
         self.running = self.sandbox.start(self.answer.source, self.answer.title, self.env, self.folder)
 
-    def stop(self) -> str:
-        """End the app the polite way; what it printed."""
+    def stop(self, grace: float = 5) -> str:
+        """End the app, politely for `grace` seconds; what it printed."""
         assert self.running
         running, self.running = self.running, None
         for one in self.clients.values():
             one.close()
         self.clients.clear()
-        return self.sandbox.stop(running, grace=5)
+        return self.sandbox.stop(running, grace)
 
     def restart(self, **env: str) -> None:
         """Stop the process and start it again over the same database. Raises AnswerTrouble."""

@@ -5,13 +5,15 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab_app.runner import jail, zygote
+from lab_app.runner import jail
+from lab_app.runner.inside.cell import TROUBLE_CHARACTERS
+from lab_app.runner.inside.files import query, regular_files, remove
+from lab_app.runner.inside.run import ENDED, OUTPUT_BYTES, TOO_SLOW
 from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import AnswerTrouble, Running, Sandbox
 
@@ -36,7 +38,7 @@ class Run:
 
     def printed(self, data: bytes) -> None:
         """Keep as much as somebody may want to read."""
-        self.output += data[: max(0, zygote.OUTPUT_BYTES - len(self.output))]
+        self.output += data[: max(0, OUTPUT_BYTES - len(self.output))]
 
     def kill(self) -> None:
         """End it, with its process group where there are such."""
@@ -100,11 +102,11 @@ class FreshSandbox(Sandbox):
     def read(self, folder: str) -> dict[str, bytes]:
         """All files below a folder of the sandbox."""
         home = self.folder / folder
-        return {path.relative_to(home).as_posix(): path.read_bytes() for path in zygote.regular_files(home)}
+        return {path.relative_to(home).as_posix(): path.read_bytes() for path in regular_files(home)}
 
     def sql(self, path: str, statement: str, *parameters: Any) -> list[list[Any]]:
         """Rows of a SQLite file in the sandbox. Raises AnswerTrouble."""
-        report = zygote.query(path, statement, list(parameters))
+        report = query(path, statement, list(parameters))
         if "trouble" in report:
             raise AnswerTrouble(report["trouble"])
         return list(report["rows"])
@@ -115,7 +117,7 @@ class FreshSandbox(Sandbox):
             run.kill()
         self.runs.clear()
         for path in Path(self.folder).iterdir():
-            zygote.remove(path)
+            remove(path)
 
     def close(self) -> None:
         """End every interpreter."""
@@ -125,7 +127,7 @@ class FreshSandbox(Sandbox):
     def _run(self, env: dict[str, str], folder: str, **request: Any) -> tuple[Run, dict[str, Any]]:
         (self.folder / folder).mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
-            [sys.executable, "-I", str(jail.INSIDE), "--once"],
+            [*jail.zygote(jail.INSIDE.parent), "--once"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -141,9 +143,9 @@ class FreshSandbox(Sandbox):
             line = run.report.get(timeout=self.limits.start_seconds)
         except queue.Empty:
             run.kill()
-            raise AnswerTrouble(zygote.TOO_SLOW, slow=True) from None
-        printed = run.output.decode(errors="replace")[-zygote.TROUBLE_CHARACTERS :].strip()
-        report = json.loads(line) if line else {"trouble": printed or zygote.ENDED}
+            raise AnswerTrouble(TOO_SLOW, slow=True) from None
+        printed = run.output.decode(errors="replace")[-TROUBLE_CHARACTERS:].strip()
+        report = json.loads(line) if line else {"trouble": printed or ENDED}
         if "trouble" in report:
             run.kill()
             raise AnswerTrouble(report["trouble"])

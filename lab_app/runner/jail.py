@@ -24,7 +24,7 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 NOBODY = 65534
 STAGE = Path("/dev/shm")  # noqa: S108 - covered by a private mount of our own
-INSIDE = Path(__file__).with_name("zygote.py")
+INSIDE = Path(__file__).with_name("inside")
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = [ROOT / name for name in ("solutions", "checks", "notebooks", "lab_app", "tests")]
 TRUST = "if you trust every submission, grade with --trust-submissions"
@@ -110,6 +110,12 @@ def shown() -> list[str]:
     return binds
 
 
+def zygote(parent: str | Path) -> list[str]:
+    """The command line of a zygote, whose package lies in `parent`. Isolated: no environment, no user's packages."""
+    code = f"import sys; sys.path.insert(0, {str(parent)!r}); from inside.zygote import main; main()"
+    return [sys.executable, "-I", "-c", code]
+
+
 def command(limits: Limits, filtered: int) -> list[str]:
     """The command line of a jailed zygote, `filtered` the descriptor of its seccomp program. Raises JailError."""
     tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
@@ -122,9 +128,9 @@ def command(limits: Limits, filtered: int) -> list[str]:
         *["--as-pid-1", "--uid", "1000", "--gid", "1000", "--hostname", "jail"],
         *["--proc", "/proc", "--dev", "/dev", *tmpfs, "/dev/shm", "--remount-ro", "/dev"],  # noqa: S108
         *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab"],  # noqa: S108
-        *[*shown(), "--ro-bind", str(reachable(INSIDE)), "/zygote.py"],
+        *[*shown(), "--ro-bind", str(reachable(INSIDE)), "/lab/inside"],
         *["--remount-ro", "/", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "MALLOC_ARENA_MAX", "2"],
-        *[sys.executable, "-I", "/zygote.py", "--jailed", str(limits.jail_processes)],
+        *[*zygote("/lab"), "--jailed", str(limits.jail_processes)],
     ]
 
 

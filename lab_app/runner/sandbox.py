@@ -6,7 +6,6 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -138,7 +137,7 @@ class Sandbox:
     def _spawn_plain(self) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(mode=0o700, exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, str(jail.INSIDE)],
+            jail.zygote(jail.INSIDE.parent),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

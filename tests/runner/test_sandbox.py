@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_app.runner.zygote import OUTPUT_BYTES
+from lab_app.runner.inside.run import OUTPUT_BYTES
 from tests.runner.conftest import LIMITS, Remote, Trouble
 
 SAYS = """
@@ -142,7 +142,7 @@ def test_a_cell_that_does_not_start_says_why(zygote: Remote, name: str) -> None:
         zygote.serve(cell)
     assert says in str(trouble.value)
     assert not trouble.value.slow
-    assert "zygote.py" not in str(trouble.value), "a learner reads their own lines only"
+    assert "inside" not in str(trouble.value), "a learner reads their own lines only"
 
 
 @pytest.mark.parametrize("cell", ["while True: pass", "import time\ntime.sleep(100)"])

@@ -1,6 +1,5 @@
 """The process an answer runs in. It imports the web stack once and forks a child for each run.
 
-The file is run by its path, inside the jail or beside it, and so imports nothing of ours.
 It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply to its request.
 
     start  {source, title, env, folder, seconds}              → {port, pid} or {trouble, slow}
@@ -14,78 +13,43 @@ It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply 
     sweep  {}                                                  → {clean}  kills every run, empties every folder
     look   {hidden}                                            → {faults}  what a run could see, but must not
 
-`zygote.py --once` answers a single start or call in its own process, for systems without fork.
+`--once` answers a single start or call in its own process, for systems without fork.
 """
 
 import base64
 import contextlib
-import ctypes
 import gc
 import json
-import linecache
 import os
 import random
 import selectors
-import shutil
 import signal
-import socket
-import sqlite3
 import sys
 import time
 import traceback
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-OUTPUT_BYTES = 256 * 1024
+from .cell import TROUBLE_CHARACTERS, call_cell, listening, reporter, serve_cell
+from .files import lock, query, regular_files, remove, unblocked
+from .look import faults
+from .process import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_PDEATHSIG,
+    descendants,
+    limit_resources,
+    set_process_flag,
+)
+from .run import ENDED, OUTPUT_BYTES, REPORT_BYTES, TOO_SLOW, Message, Run
+
 READ_BYTES = 32 * 1024 * 1024
-REPORT_BYTES = 16 * 1024 * 1024
-TROUBLE_CHARACTERS = 4000
-LOCK_SECONDS = 3  # less than the 5 for which Python's sqlite3 waits by default
-TOO_SLOW = "The cell was still running when its time was up."
-ENDED = "The process ended before it answered."
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
-CLONE_NEWUSER = 0x10000000
-OUTSIDE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # addresses for documentation
 WARM = (
     "fastapi uvicorn httpx jose.jwt passlib.context passlib.handlers.argon2 argon2 bcrypt jwt pwdlib sqlalchemy "
     "joserfc.jwt itsdangerous starlette.middleware.sessions authlib.integrations.starlette_client "
     "fastapi.security multipart email_validator uvicorn.protocols.http.h11_impl uvicorn.lifespan.on"
 )
-
-Message = dict[str, Any]
-
-
-class Run:
-    """One forked child: its pid, what it printed, and the request that waits for its report of `wanted`."""
-
-    def __init__(self, n: int, wanted: str, pid: int, deadline: float, port: int | None) -> None:
-        self.n, self.wanted, self.pid, self.deadline, self.port = n, wanted, pid, deadline, port
-        self.waiting = True
-        self.report = bytearray()
-        self.output = bytearray()
-        self.code: int | None = None
-
-    def kill(self) -> None:
-        """End the child and its process group, which it may have left."""
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(self.pid, signal.SIGKILL)
-
-    def told(self) -> Message | None:
-        """The report, or None if it is none: what an answer's process writes may be anything."""
-        try:
-            report = json.loads(self.report)
-        except (ValueError, RecursionError):
-            return None
-        if isinstance(report, dict) and isinstance(report.get("trouble"), str):
-            return {"trouble": report["trouble"], "slow": False}
-        if not isinstance(report, dict) or self.wanted not in report:
-            return None
-        if self.wanted in ("started", "locked"):
-            return {"port": self.port, "pid": self.pid}
-        return {self.wanted: report[self.wanted]}
 
 
 class Zygote:
@@ -340,185 +304,10 @@ class Zygote:
         return False
 
 
-def descendants(pid: int) -> set[int]:
-    """The processes below `pid`, as Linux tells them; elsewhere none."""
-    found: set[int] = set()
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                found |= {child} | descendants(child)
-    return found
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, as far as it lets itself be removed."""
-    with contextlib.suppress(OSError, RecursionError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-
-
-def unblocked(path: str, flags: int) -> int:
-    """Open a file that an answer may have made a pipe or a link."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o600)
-
-
-def listening() -> socket.socket:
-    """A free port on loopback."""
-    # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(512)
-    return listener
-
-
-def regular_files(folder: Path) -> Iterator[Path]:
-    """Every file in a folder that is no link, in a stable order."""
-    for parent, _, names in sorted(os.walk(folder)):
-        for path in (Path(parent) / name for name in sorted(names)):
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
-def reporter(fd: int) -> Callable[[Message], None]:
-    """A function that sends one report to the zygote and closes the way to it."""
-
-    def report(message: Message) -> None:
-        with os.fdopen(fd, "wb") as file:
-            file.write(json.dumps(message).encode() + b"\n")
-
-    return report
-
-
-def run_cell(source: str, title: str) -> dict[str, Any]:
-    """Execute a cell as `__main__`, as the notebook does; its names."""
-    filename = f"<{title}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    module = types.ModuleType("__main__")
-    sys.modules["__main__"] = module
-    exec(compile(source, filename, "exec"), module.__dict__)  # the learner's own code: running it is the task
-    return module.__dict__
-
-
-def trouble_of(error: BaseException, title: str) -> str:
-    """A traceback that shows the cell's own lines only."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{title}>"]
-    lines = traceback.format_list(frames) + traceback.format_exception_only(error)
-    return "".join(lines)[-TROUBLE_CHARACTERS:]
-
-
-def serve_cell(source: str, title: str, listener: socket.socket, report: Callable[[Message], None]) -> None:
-    """Execute a cell and serve its `app` by uvicorn until the process is stopped."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                report({"started": True})
-
-    try:
-        names = run_cell(source, title)
-        if not callable(names.get("app")):
-            report({"trouble": "The cell defines no `app`.", "slow": False})
-            return
-        # Proxy headers off: who the client is stays the answer's own decision.
-        config = uvicorn.Config(
-            names["app"],
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            timeout_graceful_shutdown=2,
-        )
-        with contextlib.suppress(SystemExit):  # the app's own startup failed, as uvicorn has printed
-            Server(config).run(sockets=[listener])
-    except BaseException as error:
-        with contextlib.suppress(OSError):  # it had started, and reported that already
-            report({"trouble": trouble_of(error, title), "slow": False})
-
-
-def call_cell(source: str, title: str, function: str, arguments: Message) -> Message:
-    """Execute a cell and call one of its functions; the value must be JSON."""
-    try:
-        value = run_cell(source, title)[function](**arguments)
-        json.dumps(value)
-        return {"value": value}
-    except BaseException as error:
-        return {"trouble": trouble_of(error, title), "slow": False}
-
-
-def query(path: str, statement: str, parameters: list[Any]) -> Message:
-    """Rows of a SQLite file as lists; bytes come as Latin-1 text."""
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=5)) as connection:
-            connection.execute("PRAGMA trusted_schema=OFF")
-            rows = connection.execute(statement, parameters).fetchmany(10_000)
-            connection.commit()
-    except sqlite3.Error as error:
-        return {"trouble": str(error), "slow": False}
-    return {"rows": [[v.decode("latin-1") if isinstance(v, bytes) else v for v in row] for row in rows]}
-
-
-def lock(path: str, report: Callable[[Message], None]) -> None:
-    """Keep all others from writing to a SQLite file until this process is ended, LOCK_SECONDS at most."""
-    with contextlib.closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        report({"locked": True})
-        time.sleep(LOCK_SECONDS)
-
-
 def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-
-
-def set_process_flag(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def limit_resources() -> None:
-    """What one process of an answer may take. The jail's watchdog minds the sum."""
-    import resource
-
-    limits = {
-        "RLIMIT_AS": 4 << 30,
-        "RLIMIT_CPU": 120,
-        "RLIMIT_FSIZE": 64 << 20,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NOFILE": 1024,
-    }
-    for name, value in limits.items():
-        with contextlib.suppress(ValueError, OSError):  # macOS knows some of them by name only
-            resource.setrlimit(getattr(resource, name), (value, value))
-
-
-def faults(hidden: list[str]) -> list[str]:
-    """What a run in here could see or do, but must not."""
-    found = [f"{path} can be seen" for path in hidden if os.path.lexists(path)]
-    found += [f"{path} can be read" for path in ("/etc/shadow", "/proc/1/environ") if os.access(path, os.R_OK)]
-    found += [f"{address} can be reached" for family, address in OUTSIDE if reached(family, address)]
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    right = {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
-    found += [f"{name} is {status.get(name)}" for name, value in right.items() if status.get(name) != value]
-    if os.getuid() == 0:
-        found.append("it runs as root")
-    if ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0:
-        found.append("it can make user namespaces")
-    return found
-
-
-def reached(family: int, address: str) -> bool:
-    """Whether there is a way to an address. Nothing is sent."""
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))
-        return True
-    return False
 
 
 def once() -> None:
@@ -535,9 +324,10 @@ def once() -> None:
 
 
 def main() -> None:
-    """`zygote.py [--once | --jailed PROCESSES]`"""
+    """`[--once | --jailed PROCESSES]`"""
     import importlib
 
+    del sys.path[0]  # where this package was found; an answer is to find nothing there
     if "--once" in sys.argv:
         once()
         return
@@ -558,7 +348,3 @@ def main() -> None:
             importlib.import_module(name)
     gc.freeze()
     Zygote(jailed).serve()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What runs beside an answer, within the jail. It imports nothing of ours but itself."""
