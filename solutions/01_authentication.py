@@ -411,7 +411,6 @@ def read_me(member: dict = Depends(current_member)) -> dict:
 
 
 # %%
-app_1_1 = app
 check("1.1")
 
 # %% [markdown]
@@ -593,7 +592,6 @@ async def health() -> dict:
 # ---
 
 # %%
-app_1_2 = app
 check("1.2")
 
 # %% [markdown]
@@ -969,7 +967,6 @@ def change_email(username: str, email: Annotated[str, Body(embed=True)], member:
 # ---
 
 # %%
-app_1_4 = app
 check("1.4")
 
 # %% [markdown]
@@ -1126,28 +1123,35 @@ def read_me(request: Request) -> dict:
 
 
 # %%
-app_1_5 = app
 check("1.5")
 
 # %% [markdown]
 # ## Prove
 #
 # The checks above are one proof. Here is another: Mallory's own six attacks, on Larkspur and on your code. Run this
-# after any change, once you have run the exercise and its check again.
+# after any change. `serve("1.1")` serves the cell of that exercise as you last ran it. A crash is no defence, so an
+# attack that ends in one is shown as what it is.
 
 # %%
 rounds = [
-    (be_grace, app_1_1),
-    (crack_the_secret, app_1_2),
-    (find_members, app_1_2),
-    (register_as_staff, app_1_2),
-    (read_adas_loan, app_1_4),
-    (sign_ada_in, app_1_5),
+    (be_grace, "1.1"),
+    (crack_the_secret, "1.2"),
+    (find_members, "1.2"),
+    (register_as_staff, "1.2"),
+    (read_adas_loan, "1.4"),
+    (sign_ada_in, "1.5"),
 ]
+
+
+def outcome(attack, target):
+    before = target.crashes
+    got_in = attack(target)
+    return "CRASHED" if target.crashes > before else "got in" if got_in else "blocked"
+
+
 print(f"{'attack':20}{'on Larkspur':14}on yours")
-for attack, mine in rounds:
-    got_in = ["got in" if attack(target) else "blocked" for target in (larkspur, serve(mine, "yours"))]
-    print(f"{attack.__name__:20}{got_in[0]:14}{got_in[1]}")
+for attack, number in rounds:
+    print(f"{attack.__name__:20}{outcome(attack, larkspur):14}{outcome(attack, serve(number, 'yours'))}")
 
 # %% [markdown]
 # ## Apply

@@ -8,6 +8,7 @@ from pathlib import Path
 from lab_app.harness.verdict import Verdict
 from lab_app.jupyter.view import STYLE, verdict_html
 
+PAGE_STYLE = STYLE + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -35,7 +36,7 @@ def write_feedback(out: Path, student: str, verdicts: dict[str, Verdict], troubl
     parts = [summary, *(f"<p>{escape(note)}</p>" for note in notes), *map(verdict_html, verdicts.values())]
     path = out / "feedback" / f"{file_name(student)}.html"
     path.parent.mkdir(exist_ok=True)
-    page = PAGE.format(title=escape(f"Feedback for {student}"), style=STYLE, body="\n".join(parts))
+    page = PAGE.format(title=escape(f"Feedback for {student}"), style=PAGE_STYLE, body="\n".join(parts))
     path.write_text(page, encoding="utf-8", errors="replace")
     return path
 

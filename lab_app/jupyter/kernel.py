@@ -5,10 +5,12 @@ import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from authlib.deprecate import AuthlibDeprecationWarning
 from IPython.core.getipython import get_ipython
 
 from lab_app.harness.checker import Checker
@@ -49,6 +51,8 @@ def ready() -> Kernel:
     os.environ.update({name: values[name] for name in NAMES})
     github.start().sign_in_as(User(id=1, login="you-at-github"))
     os.environ.update(github_environment(github, values["PUBLIC_BASE_URL"], draw.secret()))
+    # Its warning about httpx is for its own authors; added after its import, which lets all of its warnings through.
+    warnings.filterwarnings("ignore", category=AuthlibDeprecationWarning)
     kernel.checker.warm()
     atexit.register(kernel.checker.close)
     return kernel

@@ -3,12 +3,17 @@
 import atexit
 import html
 import socket
+import sys
 import threading
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import uvicorn
+
+from lab_app.jupyter.exercises import exercise
+from lab_app.jupyter.kernel import last_run
 
 App = Callable[..., Any]
 PATIENCE = 30
@@ -19,10 +24,13 @@ class ServeError(RuntimeError):
 
 
 class Served:
-    """An app that runs until `stop()`. `client` keeps cookies as a browser does, and follows no redirect."""
+    """An app that runs until `stop()`. `client` keeps cookies as a browser does, and follows no redirect.
+
+    `crashes` counts the requests that ended in an exception.
+    """
 
     def __init__(self, app: App, name: str) -> None:
-        self.name, self.failure, self.docs = name, "", getattr(app, "docs_url", None)
+        self.name, self.failure, self.docs, self.crashes = name, "", getattr(app, "docs_url", None), 0
         # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
         self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self.listener.bind(("127.0.0.1", 0))
@@ -94,7 +102,7 @@ class Served:
             self.server.ready.set()
 
     def _watched(self, app: App) -> App:
-        """The same app; what it says about a start-up that failed is kept."""
+        """The same app; what it says about a start-up that failed is kept, and crashes are counted."""
 
         async def watched(scope: Any, receive: Any, send: Any) -> None:
             async def watching(message: Any) -> None:
@@ -103,7 +111,14 @@ class Served:
                     message = {**message, "message": ""}
                 await send(message)
 
-            await app(scope, receive, watching if scope["type"] == "lifespan" else send)
+            try:
+                await app(scope, receive, watching if scope["type"] == "lifespan" else send)
+            except Exception as error:
+                if scope["type"] == "lifespan":
+                    raise
+                # One line; uvicorn would print sixty. The client has its 500 already, or gets it from uvicorn.
+                self.crashes += 1
+                sys.stderr.write(f"{self.name} crashed: {type(error).__name__}: {error}\n")
 
         return watched
 
@@ -124,8 +139,26 @@ class _Server(uvicorn.Server):
 _served: dict[str, Served] = {}
 
 
-def serve(app: App, name: str = "app") -> Served:
-    """Run an ASGI app; the one served before by the same name is stopped. Raises ServeError."""
+def _app_of(number: str) -> App:
+    """The app of an exercise, in a module of its own: the cells of a notebook overwrite each other's names."""
+    wanted = exercise(number)
+    source, _ = last_run(number) or (wanted.starter, 0)
+    module = types.ModuleType(f"exercise_{number.replace('.', '_')}")
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source, f"<Exercise {number}>", "exec"), module.__dict__)  # noqa: S102 - the learner's own cell
+        return cast(App, module.__dict__["app"])
+    except Exception as error:
+        raise ServeError(f"The cell of exercise {number} did not run: {type(error).__name__}: {error}") from error
+
+
+def serve(app: App | str, name: str = "app") -> Served:
+    """Run an ASGI app, or that of an exercise such as "1.3"; the one served before by the same name is stopped.
+
+    An exercise's cell is run as you ran it last, or as its starter, apart from all other cells. Raises ServeError.
+    """
+    if isinstance(app, str):
+        app = _app_of(app)
     if not callable(app):
         raise ServeError(f"serve() takes an ASGI app such as FastAPI(), not {type(app).__name__}.")
     if former := _served.pop(name, None):
