@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
 from lab_app.workbook import notebook
 from lab_app.workbook.source import ROOT, exercises, wrong_answers
@@ -85,10 +87,15 @@ def page(lab: str) -> Iterator[Page]:
 
 
 def run_all(page: Page) -> None:
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    page.get_by_text("[*]:").first.wait_for()
-    wait_until_idle(page)
+    """Run All Cells, again if the session was not quite there yet and let the command pass."""
+    begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]:")).first
+    for _ in range(10):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        with suppress(TimeoutError):
+            begun.wait_for(timeout=SLOW / 20)
+            return wait_until_idle(page)
+    raise AssertionError("JupyterLab runs nothing")
 
 
 def wait_until_idle(page: Page) -> None:
