@@ -174,7 +174,10 @@ class Sandbox:
     def _await_reply(self, n: int, deadline: float) -> dict[str, Any]:
         while True:
             line = self._read_line(deadline)
-            reply: dict[str, Any] = json.loads(line)
+            try:
+                reply: dict[str, Any] = json.loads(line)
+            except RecursionError as error:  # ours is deeper in the stack than the zygote, which read it
+                raise AnswerTrouble("The answer gave a value that is nested too deeply.") from error
             if reply.pop("n") == n:
                 return reply
 

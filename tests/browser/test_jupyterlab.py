@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from lab_app.workbook import notebook
 from lab_app.workbook.source import ROOT, exercises, wrong_answers
@@ -87,15 +87,15 @@ def page(lab: str) -> Iterator[Page]:
 
 
 def run_all(page: Page) -> None:
-    """Run All Cells, again if the session was not quite there yet and let the command pass."""
-    begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]:")).first
-    for _ in range(10):
+    """Run All Cells; again if the session was not quite there yet, and JupyterLab let the command pass."""
+    last = page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-InputPrompt")
+    for _ in range(3):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        with suppress(TimeoutError):
-            begun.wait_for(timeout=SLOW / 20)
-            return wait_until_idle(page)
-    raise AssertionError("JupyterLab runs nothing")
+        with suppress(AssertionError):
+            expect(last).to_have_text(re.compile(r"\[\d+\]:"), timeout=SLOW / 3)
+            return
+    raise AssertionError("Run All Cells did not come to the last cell")
 
 
 def wait_until_idle(page: Page) -> None:
