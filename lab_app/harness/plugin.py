@@ -119,6 +119,7 @@ def pytest_runtest_makereport(
         session.results.append(result)
         if not result.passed:
             report.longrepr = told(result)
+            report.when = "call"  # what is wrong is the answer, not our set-up: a failure, no error
     return report
 
 
