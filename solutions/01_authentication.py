@@ -583,14 +583,6 @@ async def health() -> dict:
     return {"status": "ok"}
 
 
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %%
 check("1.2")
 
@@ -957,14 +949,6 @@ def change_email(username: str, email: Annotated[str, Body(embed=True)], member:
         return changed[0]
     raise HTTPException(409, "That address is taken.")
 
-
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
 
 # %%
 check("1.4")
