@@ -12,7 +12,7 @@ from typing import Any, cast
 import httpx
 import uvicorn
 
-from lab_app.jupyter.exercises import exercise
+from lab_app.jupyter.exercises import NoSuchExercise, exercise
 from lab_app.jupyter.kernel import last_run
 
 App = Callable[..., Any]
@@ -141,7 +141,10 @@ _served: dict[str, Served] = {}
 
 def _app_of(number: str) -> App:
     """The app of an exercise, in a module of its own: the cells of a notebook overwrite each other's names."""
-    wanted = exercise(number)
+    try:
+        wanted = exercise(number)
+    except NoSuchExercise as error:
+        raise ServeError(f"serve() takes an ASGI app such as FastAPI(), or an exercise. {error}") from error
     source, _ = last_run(number) or (wanted.starter, 0)
     module = types.ModuleType(f"exercise_{number.replace('.', '_')}")
     sys.modules[module.__name__] = module
