@@ -1,11 +1,13 @@
 """The checker's HTTP client: httpx over loopback that a hostile answer can neither stall nor fill up."""
 
 import secrets
+import ssl
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -59,12 +61,14 @@ class _TimedStream(httpcore.NetworkStream):
     """A stream whose every step shares one clock: a timeout per read never fires on a drip-fed answer."""
 
     def __init__(self, stream: httpcore.NetworkStream, clock: _Clock) -> None:
-        self.stream, self.clock = stream, clock
+        self.stream, self.clock, self.closed = stream, clock, False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self.stream.read(max_bytes, self.clock.left())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if self.closed:  # since the pool chose it for this request: it is to choose again
+            raise httpcore.ConnectionNotAvailable
         connection = self.stream.get_extra_info("socket")
         unsent = memoryview(buffer)
         try:
@@ -76,7 +80,13 @@ class _TimedStream(httpcore.NetworkStream):
         except OSError as error:
             raise httpcore.WriteError(error) from error
 
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _TimedStream(self.stream.start_tls(ssl_context, server_hostname, self.clock.left()), self.clock)
+
     def close(self) -> None:
+        self.closed = True
         self.stream.close()
 
     def get_extra_info(self, info: str) -> Any:
@@ -102,13 +112,29 @@ class _TimedBackend(httpcore.SyncBackend):
 class LoopbackTransport(httpx.BaseTransport):
     """Sends from `source`, an address in 127.0.0.0/8, and reads each answer whole within its bounds.
 
-    Whatever host a URL names, the request goes to `port` here: nobody can send the checker elsewhere.
+    Whatever host a URL names, the request goes to `port` of `host`, which is here: nobody can send the checker
+    elsewhere. Over `tls`, which may be a context of one's own, it is the host that a handshake asks for, and every
+    request makes a handshake of its own.
     """
 
-    def __init__(self, port: int, bounds: Bounds, source: str, record: Recorder) -> None:
-        self.port, self.bounds, self.record, self.clock = port, bounds, record, _Clock()
+    def __init__(
+        self,
+        port: int,
+        bounds: Bounds,
+        source: str | None,
+        record: Recorder,
+        tls: bool | ssl.SSLContext = False,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.host, self.port, self.bounds, self.record, self.clock = host, port, bounds, record, _Clock()
+        self.scheme = b"https" if tls else b"http"
         self.pool = httpcore.ConnectionPool(
-            local_address=source, network_backend=_TimedBackend(self.clock), max_connections=None, keepalive_expiry=30
+            ssl_context=unverified() if tls is True else tls or None,
+            local_address=source,
+            network_backend=_TimedBackend(self.clock),
+            max_connections=None,
+            max_keepalive_connections=0 if tls else None,
+            keepalive_expiry=30,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -134,17 +160,21 @@ class LoopbackTransport(httpx.BaseTransport):
         self.pool.close()
 
     def _exchange(self, request: httpx.Request) -> httpx.Response:
-        url = httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=self.port, target=request.url.raw_path)
+        url = httpcore.URL(scheme=self.scheme, host=self.host.encode(), port=self.port, target=request.url.raw_path)
+        asked_for = {"sni_hostname": request.url.host}
         answer = self.pool.handle_request(
-            httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+            httpcore.Request(
+                request.method, url, headers=request.headers.raw, content=request.stream, extensions=asked_for
+            )
         )
         try:
             raw = self._read(answer)
         finally:
-            answer.close()
             if answer.status >= 500:
                 # uvicorn hangs up after a crash, a moment later: a next request on this connection would be lost.
+                # Closed before the pool has it back, and may give it to another thread.
                 answer.extensions["network_stream"].close()
+            answer.close()
         headers = httpx.Headers(answer.headers)
         body = inflate(raw, headers.pop("content-encoding", "identity"), self.bounds.body)
         response = httpx.Response(answer.status, headers=headers, content=body, request=request)
@@ -160,6 +190,14 @@ class LoopbackTransport(httpx.BaseTransport):
         return bytes(raw)
 
 
+@cache
+def unverified() -> ssl.SSLContext:
+    """TLS with whoever answers: an answer's certificate is judged by the checks, not by their client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def inflate(raw: bytes, encoding: str, most: int) -> bytes:
     """A body in plain bytes; a megabyte of gzip can stand for a gigabyte, so it is opened no further than `most`."""
     if encoding.lower() == "identity" or not raw:
@@ -173,19 +211,32 @@ def inflate(raw: bytes, encoding: str, most: int) -> bytes:
     return body
 
 
+class _Client(httpx.Client):
+    """Sends cookies by its own jar's policy; httpx copies them into a jar that keeps `Secure` ones back over http."""
+
+    def _merge_cookies(self, cookies: object = None) -> CookieJar:
+        return self.cookies.jar
+
+
 def client(
-    port: int, bounds: Bounds, record: Recorder, source: str = "127.0.0.1", cookies: bool = False, public: str = ""
+    port: int,
+    bounds: Bounds,
+    record: Recorder,
+    source: str = "127.0.0.1",
+    cookies: bool = False,
+    public: str = "",
+    tls: bool = False,
 ) -> httpx.Client:
-    """A client of the app on `port`, which it knows as `public` if that is given.
+    """A client of the app on `port`, which it knows as `public` if that is given, and to which it speaks TLS or not.
 
     With `cookies` it keeps them as a browser does, `Secure` ones over http too.
     """
     policy = DefaultCookiePolicy(secure_protocols=HTTP, allowed_domains=None if cookies else [])
-    return httpx.Client(
-        base_url=public or f"http://127.0.0.1:{port}",
-        transport=LoopbackTransport(port, bounds, source, record),
+    return _Client(
+        base_url=public or f"{'https' if tls else 'http'}://127.0.0.1:{port}",
+        transport=LoopbackTransport(port, bounds, source, record, tls),
         cookies=CookieJar(policy),
         headers={"Accept-Encoding": "gzip, deflate", "User-Agent": AGENT, "Accept": "*/*"},
-        timeout=None,  # noqa: S113 - the transport keeps the time
+        timeout=None,  # the transport keeps the time
         trust_env=False,
     )

@@ -6,13 +6,14 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab_app.runner import jail
 from lab_app.runner.inside.cell import TROUBLE_CHARACTERS
 from lab_app.runner.inside.files import query, regular_files, remove
+from lab_app.runner.inside.process import peak_memory
 from lab_app.runner.inside.run import ENDED, OUTPUT_BYTES, TOO_SLOW
 from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import AnswerTrouble, Running, Sandbox
@@ -26,19 +27,26 @@ def sandbox_for(limits: Limits, jailed: bool) -> Sandbox:
 
 
 class Run:
-    """One interpreter, the lines of its report, and what it printed."""
+    """One interpreter, the lines of its report, and what it printed; or one program, which only prints."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.report: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.output = bytearray()
-        assert process.stdout and process.stderr
-        for fd, use in ((process.stdout.fileno(), self.report.put), (process.stderr.fileno(), self.printed)):
-            threading.Thread(target=drain, args=(fd, use), daemon=True).start()
+        uses = [(process.stdout, self.report.put if process.stderr else self.printed), (process.stderr, self.printed)]
+        drains = [(pipe.fileno(), use) for pipe, use in uses if pipe]
+        self.drains = [threading.Thread(target=drain, args=args, daemon=True) for args in drains]
+        for thread in self.drains:
+            thread.start()
 
     def printed(self, data: bytes) -> None:
         """Keep as much as somebody may want to read."""
         self.output += data[: max(0, OUTPUT_BYTES - len(self.output))]
+
+    def listen(self) -> None:
+        """Take in its last words; no longer than a second, for a child of its own may hold the pipe."""
+        for thread in self.drains:
+            thread.join(1)
 
     def kill(self) -> None:
         """End it, with its process group where there are such."""
@@ -66,15 +74,32 @@ class FreshSandbox(Sandbox):
     def warm(self) -> None:
         """Nothing can be started beforehand."""
 
-    def start(self, source: str, title: str, env: dict[str, str], folder: str) -> Running:
+    def settle(self) -> None:
+        """Nobody has to be waited for."""
+
+    def start(self, source: str, title: str, env: dict[str, str], folder: str, tls: Sequence[str] = ()) -> Running:
         """Serve a cell's `app`. Raises AnswerTrouble."""
-        run, report = self._run(env, folder, op="start", source=source, title=title)
+        run, report = self._run(env, folder, op="start", source=source, title=title, tls=list(tls))
         return Running(report["port"], run.process.pid)
 
-    def call(self, source: str, title: str, env: dict[str, str], folder: str, function: str, **arguments: Any) -> Any:
-        """The JSON value of one of a cell's functions. Raises AnswerTrouble."""
+    def run(self, command: list[str], env: dict[str, str], folder: str) -> Running:
+        """Start a program in a folder of the sandbox."""
+        return Running(0, self._spawn(command, env, folder, stderr=subprocess.STDOUT).process.pid)
+
+    def call(
+        self,
+        source: str,
+        title: str,
+        env: dict[str, str],
+        folder: str,
+        function: str,
+        /,
+        driver: str = "",
+        **arguments: Any,
+    ) -> Any:
+        """The JSON value of a function of the cell, or of `driver`, which runs after it. Raises AnswerTrouble."""
         asked = {"op": "call", "source": source, "title": title, "function": function, "arguments": arguments}
-        run, report = self._run(env, folder, **asked)
+        run, report = self._run(env, folder, **asked, driver=driver)
         run.kill()
         return report["value"]
 
@@ -91,12 +116,19 @@ class FreshSandbox(Sandbox):
     def output(self, running: Running) -> tuple[int | None, str]:
         """An answer's exit code, None while it lives, and what it printed so far."""
         run = self.runs[running.pid]
-        return run.process.poll(), run.output.decode(errors="replace")
+        if (code := run.process.poll()) is not None:
+            run.listen()
+        return code, run.output.decode(errors="replace")
+
+    def peak(self, running: Running) -> int:
+        """The most memory, in bytes, that an answer and all below it have held; each process at its own worst."""
+        return peak_memory(running.pid)
 
     def write(self, folder: str, files: dict[str, bytes]) -> None:
         """Put files into a folder of the sandbox."""
         (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (self.folder / folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / folder / name).write_bytes(content)
 
     def read(self, folder: str) -> dict[str, bytes]:
@@ -124,29 +156,35 @@ class FreshSandbox(Sandbox):
         self.sweep()
         super().close()
 
-    def _run(self, env: dict[str, str], folder: str, **request: Any) -> tuple[Run, dict[str, Any]]:
+    def _spawn(self, command: list[str], env: dict[str, str], folder: str, stderr: int = subprocess.PIPE) -> Run:
         (self.folder / folder).mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
-            [*jail.zygote(jail.INSIDE.parent), "--once"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             cwd=self.folder / folder,
             env={name: os.environ[name] for name in NEEDED if name in os.environ} | env,
             start_new_session=True,
         )
-        run = self.runs[process.pid] = Run(process)
-        assert process.stdin
-        with contextlib.suppress(OSError), process.stdin:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+        self.runs[process.pid] = Run(process)
+        return self.runs[process.pid]
+
+    def _run(self, env: dict[str, str], folder: str, **request: Any) -> tuple[Run, dict[str, Any]]:
+        run = self._spawn([*jail.zygote(jail.INSIDE.parent), "--once"], env, folder)
+        assert run.process.stdin
+        with contextlib.suppress(OSError), run.process.stdin:
+            run.process.stdin.write(json.dumps(request).encode() + b"\n")
         try:
             line = run.report.get(timeout=self.limits.start_seconds)
         except queue.Empty:
             run.kill()
             raise AnswerTrouble(TOO_SLOW, slow=True) from None
+        if not line:
+            run.listen()
         printed = run.output.decode(errors="replace")[-TROUBLE_CHARACTERS:].strip()
         report = json.loads(line) if line else {"trouble": printed or ENDED}
         if "trouble" in report:
             run.kill()
-            raise AnswerTrouble(report["trouble"])
+            raise AnswerTrouble(str(report["trouble"]), ran=report.get("ran") is True)
         return run, dict(report)

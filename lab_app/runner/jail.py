@@ -13,16 +13,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lab_app.runner import seccomp
 from lab_app.runner.limits import Limits
+from lab_app.trouble import Trouble
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 NOBODY = 65534
+PARTING = 4096  # connections that keep their port for a minute after they were closed; there are 28 000 ports
+SOCKET_BYTES = 208 << 10  # what a socket may hold that nobody reads, by the kernel's default
 STAGE = Path("/dev/shm")  # noqa: S108 - covered by a private mount of our own
 INSIDE = Path(__file__).with_name("inside")
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +37,7 @@ ETC = ["ld.so.cache", "hosts", "nsswitch.conf", "ssl", "localtime", "mime.types"
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-class JailError(Exception):
+class JailError(Trouble):
     """The jail cannot be had here; the text says what to do."""
 
 
@@ -64,6 +68,8 @@ def enter_private_network() -> None:
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     if AS_ROOT:
         libc.mount(b"tmpfs", bytes(STAGE), b"tmpfs", 0, b"mode=755")
+    with suppress(OSError):  # some containers forbid it; then an answer could use up the ports of those after it
+        Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text(f"{PARTING}\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lo:
         fcntl.ioctl(lo, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
@@ -116,8 +122,8 @@ def zygote(parent: str | Path) -> list[str]:
     return [sys.executable, "-I", "-c", code]
 
 
-def command(limits: Limits, filtered: int) -> list[str]:
-    """The command line of a jailed zygote, `filtered` the descriptor of its seccomp program. Raises JailError."""
+def command(limits: Limits, filtered: int, program: Sequence[str]) -> list[str]:
+    """The command line of a jailed program, `filtered` the descriptor of its seccomp filter. Raises JailError."""
     tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
     return [
         bwrap(),
@@ -130,23 +136,27 @@ def command(limits: Limits, filtered: int) -> list[str]:
         *[*tmpfs, "/tmp", "--dir", "/tmp/lab", "--chdir", "/tmp/lab"],  # noqa: S108
         *[*shown(), "--ro-bind", str(reachable(INSIDE)), "/lab/inside"],
         *["--remount-ro", "/", "--setenv", "PYTHONDONTWRITEBYTECODE", "1", "--setenv", "MALLOC_ARENA_MAX", "2"],
-        *[*zygote("/lab"), "--jailed", str(limits.jail_processes)],
+        *program,
     ]
 
 
-def spawn(limits: Limits) -> "subprocess.Popen[bytes]":
-    """Start a jailed zygote. The environment is empty: a jail's first process shows its own to everyone inside."""
+def spawn(limits: Limits, program: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+    """Start a jailed zygote, or another program that an answer may steer.
+
+    The environment is empty: a jail's first process shows its own to everyone inside. Raises JailError.
+    """
+    program = program or [*zygote("/lab"), "--jailed", str(limits.jail_processes)]
     try:
-        program = seccomp.program()
+        filtered = seccomp.program()
     except KeyError as error:
         raise JailError(f"The jail does not know the processor {error}: use another machine, or, {TRUST}.") from None
     reading, writing = os.pipe()
-    os.write(writing, program)
+    os.write(writing, filtered)
     os.close(writing)
     drop = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if AS_ROOT else {}
     try:
         process: subprocess.Popen[bytes] = subprocess.Popen(
-            command(limits, reading),
+            command(limits, reading, program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -177,18 +187,29 @@ def below(pid: int) -> set[int]:
     found: set[int] = set()
     unread = [pid]
     while unread:
-        for children in Path(f"/proc/{unread.pop()}/task").glob("*/children"):
-            with suppress(OSError):
-                new = set(map(int, children.read_text().split())) - found
-                found |= new
-                unread += new
+        with suppress(OSError):  # a process may end while its folder is read; without this, the watchdog with it
+            for children in list(Path(f"/proc/{unread.pop()}/task").glob("*/children")):
+                with suppress(OSError):
+                    new = set(map(int, children.read_text().split())) - found
+                    found |= new
+                    unread += new
     return found
 
 
 def held(pid: int) -> int:
-    """Bytes that a process holds, its share of shared pages included; 0 when it is gone."""
+    """Bytes that a process holds, its share of shared pages included; 0 when it is gone.
+
+    What the kernel holds for it is in no such number. It is most for sockets, so all that is open counts as one.
+    """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
+                return int(line.split()[1]) * 1024 + opened(pid) * SOCKET_BYTES
     return 0
+
+
+def opened(pid: int) -> int:
+    """How many files a process has open; how many it has room for, where it hides them. Raises OSError."""
+    with suppress(PermissionError):
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return int(Path(f"/proc/{pid}/status").read_text().partition("FDSize:")[2].split()[0])

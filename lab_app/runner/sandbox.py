@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,15 @@ from lab_app.runner import jail
 from lab_app.runner.limits import Limits
 
 REPLY_BYTES = 128 << 20
+WARM_SECONDS = 120  # for a zygote to import all that it does, on a machine that is busy with others
 
 
 class AnswerTrouble(Exception):
-    """The answer did not start, or a call of it failed. `slow` when its time was up."""
+    """The answer did not start, or a call failed. `slow`: its time was up. `ran`: the cell did run."""
 
-    def __init__(self, trouble: str, slow: bool = False) -> None:
+    def __init__(self, trouble: str, slow: bool = False, ran: bool = False) -> None:
         super().__init__(trouble)
-        self.trouble, self.slow = trouble, slow
+        self.trouble, self.slow, self.ran = trouble, slow, ran
 
 
 class SandboxDied(AnswerTrouble):
@@ -48,6 +50,7 @@ class Sandbox:
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path("/tmp/lab") if jailed else Path(tempfile.mkdtemp(prefix="lab-"))  # noqa: S108
         self.sent, self.received, self.last_words = 0, b"", ""
+        self.greeted = False
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -59,6 +62,18 @@ class Sandbox:
         """Start the zygote now, so that the first answer does not wait for it."""
         if self.process is None:
             self.process = jail.spawn(self.limits) if self.jailed else self._spawn_plain()
+
+    def settle(self) -> None:
+        """Wait until the zygote is there, which is nobody's time but its own. Raises SandboxDied."""
+        self.warm()
+        if self.greeted:
+            return
+        try:
+            self._await_reply(0, time.monotonic() + WARM_SECONDS)
+        except (OSError, EOFError, TimeoutError) as error:
+            self._end()
+            raise SandboxDied("The process that runs answers does not start.") from error
+        self.greeted = True
 
     def self_test(self) -> None:
         """Look from inside the jail for what must not be seen there. Raises jail.JailError."""
@@ -77,17 +92,34 @@ class Sandbox:
             self._end()
             raise jail.JailError(f"The jail does not hold here ({'; '.join(faults)}): mend that, or, {jail.TRUST}.")
 
-    def start(self, source: str, title: str, env: dict[str, str], folder: str) -> Running:
-        """Serve a cell's `app`. Raises AnswerTrouble."""
-        seconds = self.limits.start_seconds
-        reply = self._ask("start", seconds, source=source, title=title, env=env, folder=folder, seconds=seconds)
-        return Running(**reply)
+    def start(self, source: str, title: str, env: dict[str, str], folder: str, tls: Sequence[str] = ()) -> Running:
+        """Serve a cell's `app`. Raises AnswerTrouble.
 
-    def call(self, source: str, title: str, env: dict[str, str], folder: str, function: str, **arguments: Any) -> Any:
-        """The JSON value of one of a cell's functions. Raises AnswerTrouble."""
+        `tls`: the files of a certificate and its key; then it is served with what the cell's `tls_settings` returns.
+        """
         seconds = self.limits.start_seconds
         about = {"source": source, "title": title, "env": env, "folder": folder, "seconds": seconds}
-        return self._ask("call", seconds, **about, function=function, arguments=arguments)["value"]
+        return Running(**self._ask("start", seconds, **about, tls=list(tls)))
+
+    def run(self, command: list[str], env: dict[str, str], folder: str) -> Running:
+        """Start a program, by its full path, in a folder of the sandbox. Raises AnswerTrouble."""
+        return Running(**self._ask("run", 10, command=command, env=env, folder=folder))
+
+    def call(
+        self,
+        source: str,
+        title: str,
+        env: dict[str, str],
+        folder: str,
+        function: str,
+        /,
+        driver: str = "",
+        **arguments: Any,
+    ) -> Any:
+        """The JSON value of a function of the cell, or of `driver`, which runs after it. Raises AnswerTrouble."""
+        seconds = self.limits.start_seconds
+        about = {"source": source, "title": title, "env": env, "folder": folder, "seconds": seconds}
+        return self._ask("call", seconds, **about, function=function, arguments=arguments, driver=driver)["value"]
 
     def stop(self, running: Running, grace: float = 0) -> str:
         """End an answer, politely for `grace` seconds; what it printed."""
@@ -97,6 +129,10 @@ class Sandbox:
         """An answer's exit code, None while it lives, and what it printed so far."""
         reply = self._ask("output", 0, pid=running.pid)
         return reply["code"], reply["output"]
+
+    def peak(self, running: Running) -> int:
+        """The most memory, in bytes, that an answer and all below it have held; each process at its own worst."""
+        return int(self._ask("peak", 0, pid=running.pid)["bytes"])
 
     def write(self, folder: str, files: dict[str, bytes]) -> None:
         """Put files into a folder of the sandbox."""
@@ -147,7 +183,7 @@ class Sandbox:
         )
 
     def _ask(self, op: str, patience: float, /, **fields: Any) -> dict[str, Any]:
-        self.warm()
+        self.settle()
         self.sent += 1
         request = json.dumps({"op": op, "n": self.sent, **fields}).encode() + b"\n"
         deadline = time.monotonic() + patience + self.limits.slack_seconds
@@ -159,7 +195,7 @@ class Sandbox:
             most = f"{self.limits.jail_memory >> 20} MiB"
             raise SandboxDied(f"The answer killed the process that runs it, or held over {most} of memory.") from error
         if "trouble" in reply:
-            raise AnswerTrouble(reply["trouble"], reply.get("slow", False))
+            raise AnswerTrouble(reply["trouble"], reply.get("slow", False), reply.get("ran", False))
         return reply
 
     def _send(self, request: bytes, deadline: float) -> None:
@@ -209,7 +245,7 @@ class Sandbox:
             with suppress(OSError):
                 if pipe:
                     pipe.close()
-        self.process, self.received = None, b""
+        self.process, self.received, self.greeted = None, b"", False
 
 
 def remove(folder: Path) -> None:

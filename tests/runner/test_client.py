@@ -3,15 +3,19 @@
 import contextlib
 import gzip
 import socket
+import ssl
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from lab_app.runner.client import Bounds, NoAnswer, client
+from lab_app.runner.services.certificate import self_signed
 
 SECONDS = 1.5
 BODY = 1 << 16
@@ -180,7 +184,7 @@ def test_cookies_made_to_be_parsed_slowly_are_not(serve: Serve) -> None:
 
 
 def test_a_client_keeps_cookies_only_as_a_browser(serve: Serve, recorded: list[str]) -> None:
-    with serve(says(answer(b"", "Set-Cookie: s=1; Secure; HttpOnly; Path=/"))) as api:
+    with serve(says(answer(b"", "Set-Cookie: s=1; Secure; HttpOnly; Path=/", "Connection: close"))) as api:
         api.get("/")
         assert not list(api.cookies.jar)
         port = api.base_url.port or 0
@@ -188,12 +192,13 @@ def test_a_client_keeps_cookies_only_as_a_browser(serve: Serve, recorded: list[s
         with client(port, bounds, lambda *said: None, cookies=True) as browser:
             browser.get("/")
             assert [cookie.name for cookie in browser.cookies.jar] == ["s"]
+            assert browser.get("/").request.headers["cookie"] == "s=1"
 
 
 def test_a_client_comes_from_its_address(serve: Serve) -> None:
     def names_you(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(answer(connection.getpeername()[0].encode()))
+        connection.sendall(answer(connection.getpeername()[0].encode(), "Connection: close"))
 
     port = serve(names_you).base_url.port or 0
     bounds = Bounds(lambda: time.monotonic() + SECONDS, BODY)
@@ -219,3 +224,39 @@ def test_a_server_that_is_gone_is_no_answer() -> None:
     bounds = Bounds(lambda: time.monotonic() + SECONDS, BODY)
     with pytest.raises(NoAnswer), client(port, bounds, lambda *said: None) as api:
         api.get("/")
+
+
+def test_over_tls_the_name_is_asked_for(tmp_path: Path) -> None:
+    pair, asked = self_signed("localhost"), []
+    for name, content in (("cert", pair.cert), ("key", pair.key)):
+        (tmp_path / name).write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    context.sni_callback = lambda connection, name, context: asked.append(name)
+
+    def serve_two(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with context.wrap_socket(connection, server_side=True) as line:
+                line.recv(65536)
+                line.sendall(answer(b"hello"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve_two, args=(listener,), daemon=True).start()
+        bounds, port = Bounds(lambda: time.monotonic() + 20, BODY), listener.getsockname()[1]
+        with client(port, bounds, lambda *said: None, public="https://larkspur.example", tls=True) as api:
+            assert api.get("/").text == "hello"
+            assert api.get("https://other.example/").text == "hello"
+    assert asked == ["larkspur.example", "other.example"], "each request shakes hands by its own name"
+
+
+def test_a_connection_closed_after_a_crash_is_given_to_nobody_else(serve: Serve) -> None:
+    def alternates(connection: socket.socket) -> None:
+        while asked := connection.recv(65536):
+            status = b"500 No" if b"/crash" in asked else b"200 OK"
+            connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nhi")
+
+    api = serve(alternates)
+    with ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(lambda n: api.get("/crash" if n % 2 else "/well"), range(400)))
+    assert [answer.status_code for answer in answers] == [200, 500] * 200

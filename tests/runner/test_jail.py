@@ -123,8 +123,18 @@ def test_the_second_table_of_system_calls_is_closed(jailed: Remote) -> None:
     assert look(jailed, f"called(libc.syscall({seccomp.X32 + 39}))") == "Operation not permitted"
 
 
+@pytest.mark.parametrize(("family", "kind"), [(38, 5), (40, 1), (17, 2)], ids=["AF_ALG", "AF_VSOCK", "AF_PACKET"])
+def test_a_needless_kind_of_socket_is_refused(jailed: Remote, family: int, kind: int) -> None:
+    assert look(jailed, f"socket.socket({family}, {kind})") == "PermissionError"
+
+
+@pytest.mark.parametrize("family", ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"])
+def test_other_kinds_of_sockets_are_not(jailed: Remote, family: str) -> None:
+    assert look(jailed, f"socket.socket(socket.{family}, socket.SOCK_DGRAM).close()") is None
+
+
 def test_every_machine_has_a_number_for_every_denied_call() -> None:
-    for _, numbers, _ in seccomp.MACHINES.values():
+    for _, numbers, *_ in seccomp.MACHINES.values():
         assert len(numbers) == len(set(numbers)) == len(seccomp.DENIED)
 
 
@@ -249,12 +259,15 @@ def probe():
     [
         "held = [bytes([1]) * (1 << 20) for _ in range(60)]",
         "import mmap; held = mmap.mmap(-1, 60 << 20); held.write(bytes([1]) * (60 << 20))",
+        "import socket; held = [socket.socketpair() for _ in range(450)]",
+        "import socket; held = [socket.socketpair() for _ in range(450)]; libc.prctl(4, 0)",
     ],
-    ids=["private", "shared"],
+    ids=["private", "shared", "sockets", "hidden sockets"],
 )
 def test_memory_is_counted_over_all_processes(jailed: Remote, hold: str) -> None:
     eight = f"""
-import os, time
+import ctypes, os, time
+libc = ctypes.CDLL(None)
 def probe():
     for _ in range(8):
         if os.fork() == 0:
@@ -268,6 +281,11 @@ def probe():
     assert trouble.value.kind == "SandboxDied"
     assert time.monotonic() - began < 60
     assert look(jailed, "1 + 1") == 2
+
+
+def test_closed_connections_keep_few_ports(jailed: Remote) -> None:
+    """A port is taken for a minute after its connection was closed, also for whoever is judged next."""
+    assert int(look(jailed, "open('/proc/sys/net/ipv4/tcp_max_tw_buckets').read()")) == jail.PARTING
 
 
 def test_one_process_cannot_take_all_memory(jailed: Remote) -> None:

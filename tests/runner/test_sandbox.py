@@ -1,12 +1,18 @@
 """A sandbox keeps its promises whatever runs in it: plain, without fork, jailed by root, jailed by a user."""
 
 import contextlib
+import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from lab_app.runner import jail
 from lab_app.runner.inside.run import OUTPUT_BYTES
+from lab_app.runner.limits import Limits
+from lab_app.runner.sandbox import Sandbox
+from lab_app.runner.services.certificate import self_signed
 from tests.runner.conftest import LIMITS, Remote, Trouble
 
 SAYS = """
@@ -28,6 +34,16 @@ def test_an_app_is_served_in_its_own_folder_and_environment(sandbox: Remote) -> 
     assert sandbox.ask("get", port, "/__name__") == "__main__"
     assert sandbox.ask("output", port, pid)[0] is None
     assert "HOME" not in sandbox.ask("get", port, "/list(os.environ)")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no zygote without fork")
+def test_a_zygote_that_is_slow_to_come_costs_no_answer_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    zygote = jail.zygote
+    slowly = ["sh", "-c", 'sleep 5; exec "$@"', "sh"]
+    monkeypatch.setattr(jail, "zygote", lambda parent: [*slowly, *zygote(parent)])
+    with Sandbox(Limits(slack_seconds=4), jailed=False) as one:
+        one.write("mine", {"file": b"there"})
+        assert one.read("mine") == {"file": b"there"}
 
 
 def test_apps_run_side_by_side_and_one_ends_alone(sandbox: Remote) -> None:
@@ -52,6 +68,29 @@ def test_what_is_printed_is_kept_up_to_a_bound(sandbox: Remote) -> None:
     assert "hello, Ada" in sandbox.ask("stop", port, pid, 2)
     port, pid = sandbox.serve(SAYS + "\nfor _ in range(200):\n    print('x' * (1 << 20))\nos.write(2, b'the end')\n")
     assert OUTPUT_BYTES / 2 < len(sandbox.ask("stop", port, pid)) <= OUTPUT_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only what is held now is told")
+def test_the_peak_of_memory_stays_and_counts_children(sandbox: Remote) -> None:
+    some = 40 << 20
+    children = f"""
+import os, time
+def child():
+    if os.fork() == 0:
+        held = b"x" * {some}
+        os.write(2, b"held")
+        time.sleep(30)
+"""
+    port, pid = sandbox.serve(SAYS + children)
+    before = sandbox.ask("peak", port, pid)
+    sandbox.ask("get", port, f"/len(b'x'*{some})")
+    once = sandbox.ask("peak", port, pid)
+    assert 0.9 * some < once - before < 1.5 * some
+    sandbox.ask("get", port, "/child()")
+    until = time.monotonic() + 5
+    while "held" not in sandbox.ask("output", port, pid)[1] and time.monotonic() < until:
+        time.sleep(0.02)
+    assert sandbox.ask("peak", port, pid) - once > 0.9 * some
 
 
 def test_a_polite_stop_lets_the_app_finish(sandbox: Remote) -> None:
@@ -266,3 +305,30 @@ def test_nothing_is_left_when_a_sandbox_closes() -> None:
             time.sleep(0.02)
         assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
         assert not folder.exists()
+
+
+def test_a_cell_says_itself_how_it_is_served_over_tls(sandbox: Remote) -> None:
+    pair = self_signed("localhost")
+    sandbox.ask("write", "secure", {"cert.pem": pair.cert.decode(), "key.pem": pair.key.decode()})
+    cell = SAYS + "def tls_settings(cert, key):\n    return {'ssl_certfile': cert, 'ssl_keyfile': key}\n"
+    files = [f"{sandbox.ask('folder')}/secure/{name}.pem" for name in ("cert", "key")]
+    port = sandbox.ask("start", cell, "probe", {}, "secure", files)["port"]
+    assert sandbox.ask("get", port, "/scope['scheme']", "127.0.0.1", True) == "https"
+    with pytest.raises(Trouble, match="KeyError: 'tls_settings'"):
+        sandbox.ask("start", SAYS, "probe", {}, "secure", files)
+
+
+def test_a_program_runs_in_its_folder_until_it_is_stopped(sandbox: Remote) -> None:
+    script = "import os, time; print(os.getcwd(), os.environ.get('COLOUR'), flush=True); time.sleep(60)"
+    port, pid = sandbox.ask("run", [sys.executable, "-c", script], {"COLOUR": "green"}, "mine")
+    until = time.monotonic() + 20
+    while not (said := sandbox.ask("output", port, pid))[1] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert said == [None, f"{sandbox.ask('folder')}/mine green\n"]
+    sandbox.ask("stop", port, pid)
+    assert sandbox.ask("output", port, pid)[0] is not None
+
+
+def test_what_an_answer_writes_is_open_as_on_any_server(sandbox: Remote) -> None:
+    write = "import os\ndef probe():\n    open('a', 'w').close()\n    return os.stat('a').st_mode & 0o777\n"
+    assert sandbox.probe(write) == 0o644

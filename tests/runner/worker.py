@@ -35,9 +35,13 @@ class Desk:
     def start(self, *arguments: Any) -> dict[str, int]:
         return asdict(self.sandbox.start(*arguments))
 
-    def get(self, port: int, path: str = "/", source: str = "127.0.0.1") -> str:
+    def run(self, *arguments: Any) -> tuple[int, int]:
+        running = self.sandbox.run(*arguments)
+        return running.port, running.pid
+
+    def get(self, port: int, path: str = "/", source: str = "127.0.0.1", tls: bool = False) -> str:
         bounds = Bounds(lambda: time.monotonic() + 15, 1 << 20)
-        with client(port, bounds, lambda *said: None, source) as api:
+        with client(port, bounds, lambda *said: None, source, tls=tls) as api:
             return api.get(path).text
 
     def stop(self, port: int, pid: int, grace: float = 0) -> str:
@@ -45,6 +49,9 @@ class Desk:
 
     def output(self, port: int, pid: int) -> tuple[int | None, str]:
         return self.sandbox.output(Running(port, pid))
+
+    def peak(self, port: int, pid: int) -> int:
+        return self.sandbox.peak(Running(port, pid))
 
     def write(self, folder: str, files: dict[str, str]) -> None:
         self.sandbox.write(folder, {name: text.encode() for name, text in files.items()})

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .run import Message
+from .server import Server, config
 
 TROUBLE_CHARACTERS = 4000
 
@@ -24,15 +25,6 @@ def reporter(fd: int) -> Callable[[Message], None]:
             file.write(json.dumps(message).encode() + b"\n")
 
     return report
-
-
-def listening() -> socket.socket:
-    """A free port on loopback."""
-    # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(512)
-    return listener
 
 
 def run_cell(source: str, title: str) -> dict[str, Any]:
@@ -52,44 +44,43 @@ def trouble_of(error: BaseException, title: str) -> str:
     return "".join(lines)[-TROUBLE_CHARACTERS:]
 
 
-def serve_cell(source: str, title: str, listener: socket.socket, report: Callable[[Message], None]) -> None:
-    """Execute a cell and serve its `app` by uvicorn until the process is stopped."""
-    import uvicorn
+def serve_cell(
+    source: str, title: str, listener: socket.socket, report: Callable[[Message], None], tls: list[str]
+) -> None:
+    """Execute a cell and serve its `app` by uvicorn until the process is stopped.
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                report({"started": True})
-
+    `tls`: the files of a certificate and its key, for the cell's own `tls_settings`; empty for plain HTTP.
+    """
     try:
         names = run_cell(source, title)
         if not callable(names.get("app")):
             report({"trouble": "The cell defines no `app`.", "slow": False})
             return
-        # Proxy headers off: who the client is stays the answer's own decision.
-        config = uvicorn.Config(
-            names["app"],
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            timeout_graceful_shutdown=2,
-        )
+        own = names["tls_settings"](*tls) if tls else {}
+        settings = {"timeout_graceful_shutdown": 2, **own, "proxy_headers": False}
+        server = Server(config(names["app"], **settings), lambda: report({"started": True}))
         with contextlib.suppress(SystemExit):  # the app's own startup failed, as uvicorn has printed
-            Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
     except BaseException as error:
         with contextlib.suppress(OSError):  # it had started, and reported that already
             report({"trouble": trouble_of(error, title), "slow": False})
 
 
-def call_cell(source: str, title: str, function: str, arguments: Message) -> Message:
-    """Execute a cell and call one of its functions; the value must be JSON."""
+def run_program(command: list[str], report: Callable[[Message], None]) -> None:
+    """Become another program."""
+    report({"started": True})
+    os.execv(command[0], command)  # noqa: S606 - no shell is meant
+
+
+def call_cell(source: str, title: str, function: str, arguments: Message, driver: str) -> Message:
+    """Execute a cell, then `driver` with the cell's names, and call a function of theirs; the value must be JSON."""
+    ran = False
     try:
-        value = run_cell(source, title)[function](**arguments)
+        names = run_cell(source, title)
+        ran = True
+        exec(compile(driver, "<check>", "exec"), names)
+        value = names[function](**arguments)
         json.dumps(value)
         return {"value": value}
     except BaseException as error:
-        return {"trouble": trouble_of(error, title), "slow": False}
+        return {"trouble": trouble_of(error, title), "slow": False, "ran": ran}

@@ -37,7 +37,7 @@ class Run:
         except (ValueError, RecursionError):
             return None
         if isinstance(report, dict) and isinstance(report.get("trouble"), str):
-            return {"trouble": report["trouble"], "slow": False}
+            return {"trouble": report["trouble"], "slow": False, "ran": report.get("ran") is True}
         if not isinstance(report, dict) or self.wanted not in report:
             return None
         if self.wanted in ("started", "locked"):

@@ -2,10 +2,12 @@
 
 It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply to its request.
 
-    start  {source, title, env, folder, seconds}              → {port, pid} or {trouble, slow}
-    call   {source, title, env, folder, seconds, function, arguments} → {value} or {trouble, slow}
+    start  {source, title, env, folder, seconds, tls}         → {port, pid} or {trouble, slow}
+    run    {command, env, folder}                              → {port: null, pid}  a program, which may end at once
+    call   {source, title, env, folder, seconds, function, arguments, driver} → {value} or {trouble, slow, ran}
     stop   {pid, grace}                                        → {code, output}
     output {pid}                                               → {code, output}
+    peak   {pid}                                               → {bytes}  the most memory that a run has held
     write  {folder, files: {name: base64}}                     → {}
     read   {folder}                                            → {files: {name: base64}}
     sql    {path, statement, parameters, seconds}              → {rows} or {trouble}
@@ -24,6 +26,7 @@ import os
 import random
 import selectors
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -31,8 +34,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .cell import TROUBLE_CHARACTERS, call_cell, listening, reporter, serve_cell
-from .files import lock, query, regular_files, remove, unblocked
+from .cell import TROUBLE_CHARACTERS, call_cell, reporter, run_program, serve_cell
+from .clerk import Clerk, work
+from .files import lock, regular_files, remove, unblocked
 from .look import faults
 from .process import (
     PR_SET_CHILD_SUBREAPER,
@@ -40,16 +44,14 @@ from .process import (
     PR_SET_PDEATHSIG,
     descendants,
     limit_resources,
+    peak_memory,
     set_process_flag,
 )
 from .run import ENDED, OUTPUT_BYTES, REPORT_BYTES, TOO_SLOW, Message, Run
+from .server import listening
+from .warm import warm
 
 READ_BYTES = 32 * 1024 * 1024
-WARM = (
-    "fastapi uvicorn httpx jose.jwt passlib.context passlib.handlers.argon2 argon2 bcrypt jwt pwdlib sqlalchemy "
-    "joserfc.jwt itsdangerous starlette.middleware.sessions authlib.integrations.starlette_client "
-    "fastapi.security multipart email_validator uvicorn.protocols.http.h11_impl uvicorn.lifespan.on"
-)
 
 
 class Zygote:
@@ -64,6 +66,7 @@ class Zygote:
         self.runs: dict[int, Run] = {}
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, self.read_requests)
+        self.clerk: Clerk | None = None
         self.lying_about = self.writable()
 
     def serve(self) -> None:
@@ -107,10 +110,15 @@ class Zygote:
 
     # Requests
 
-    def do_start(self, n: int, source: str, title: str, env: dict[str, str], folder: str, seconds: float) -> None:
+    def do_start(
+        self, n: int, source: str, title: str, env: dict[str, str], folder: str, seconds: float, tls: list[str]
+    ) -> None:
         with listening() as listener:
-            serve = lambda report: serve_cell(source, title, listener, report)  # noqa: E731
+            serve = lambda report: serve_cell(source, title, listener, report, tls)  # noqa: E731
             self.fork(n, "started", serve, env, folder, seconds, listener.getsockname()[1])
+
+    def do_run(self, n: int, command: list[str], env: dict[str, str], folder: str) -> None:
+        self.fork(n, "started", lambda report: run_program(command, report), env, folder, 10)
 
     def do_call(
         self,
@@ -122,12 +130,22 @@ class Zygote:
         seconds: float,
         function: str,
         arguments: Message,
+        driver: str,
     ) -> None:
-        call = lambda report: report(call_cell(source, title, function, arguments))  # noqa: E731
+        call = lambda report: report(call_cell(source, title, function, arguments, driver))  # noqa: E731
         self.fork(n, "value", call, env, folder, seconds)
 
     def do_sql(self, n: int, path: str, statement: str, parameters: list[Any], seconds: float) -> None:
-        self.fork(n, "rows", lambda report: report(query(path, statement, parameters)), {}, ".", seconds)
+        self.clerk = clerk = self.clerk or self.hire()
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            clerk.ask(path=path, statement=statement, parameters=parameters)
+        while self.clerk and not clerk.reply() and (left := deadline - time.monotonic()) > 0:
+            self.turn(left, listen=False)
+        slow = self.clerk is not None
+        if not (reply := clerk.reply()):
+            self.dismiss()
+        self.reply(n, **(reply or {"trouble": TOO_SLOW if slow else ENDED, "slow": slow}))
 
     def do_lock(self, n: int, path: str, seconds: float) -> None:
         self.fork(n, "locked", lambda report: lock(path, report), {}, ".", seconds)
@@ -149,10 +167,14 @@ class Zygote:
         run = self.runs[pid]
         self.reply(n, code=run.code, output=run.output.decode(errors="replace"))
 
+    def do_peak(self, n: int, pid: int) -> None:
+        self.reply(n, bytes=peak_memory(pid))
+
     def do_write(self, n: int, folder: str, files: dict[str, str]) -> None:
         target = self.root / folder
         target.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
             with open(target / name, "wb", opener=unblocked) as file:
                 file.write(base64.b64decode(content))
         self.reply(n)
@@ -175,6 +197,34 @@ class Zygote:
 
     # Runs
 
+    def hire(self) -> Clerk:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                self.become_child(os.open(os.devnull, os.O_WRONLY), {}, self.root)
+                set_process_flag(PR_SET_DUMPABLE, 0)  # an answer is not to read or write its memory
+                work(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+        clerk = Clerk(pid, ours)
+        self.selector.register(ours, selectors.EVENT_READ, self.read_clerk)
+        return clerk
+
+    def read_clerk(self, fd: int) -> None:
+        if self.clerk and not self.clerk.read():
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        if self.clerk:
+            self.selector.unregister(self.clerk.line)
+            self.clerk.line.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.clerk.pid, signal.SIGKILL)
+        self.clerk = None
+
     def fork(
         self,
         n: int,
@@ -194,7 +244,7 @@ class Zygote:
                 os.close(report_read)
                 os.close(output_read)
                 self.become_child(output_write, env, self.root / folder)
-                # Its own memory is open to an answer, but not that of whoever reads the database.
+                # Its own memory is open to an answer, but not that of whoever works for the checks.
                 set_process_flag(PR_SET_DUMPABLE, int(wanted in ("started", "value")))
                 job(reporter(report_write))
             except BaseException as error:
@@ -272,6 +322,7 @@ class Zygote:
         self.reply(run.n, trouble=printed or (TOO_SLOW if slow else ENDED), slow=slow)
 
     def sweep(self) -> None:
+        self.dismiss()
         while self.kill_everybody():
             self.reap()
         for key in [key for key in self.selector.get_map().values() if key.fd != 0]:
@@ -325,9 +376,8 @@ def once() -> None:
 
 def main() -> None:
     """`[--once | --jailed PROCESSES]`"""
-    import importlib
-
     del sys.path[0]  # where this package was found; an answer is to find nothing there
+    os.umask(0o022)  # what servers have, and not what keeps an answer's private keys private by luck
     if "--once" in sys.argv:
         once()
         return
@@ -343,8 +393,6 @@ def main() -> None:
     # Not to be traced, and its memory not to be read, by the runs it forks.
     set_process_flag(PR_SET_DUMPABLE, 0)
     set_process_flag(PR_SET_CHILD_SUBREAPER, 1)
-    for name in WARM.split():
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    warm()
     gc.freeze()
     Zygote(jailed).serve()

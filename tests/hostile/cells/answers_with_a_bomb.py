@@ -1,5 +1,5 @@
-# HOSTILE: answers with a gigabyte in a megabyte of gzip
-# not yet, at most 0
+# HOSTILE: answers with a quarter of a gigabyte in a few kilobytes of gzip
+# not yet or too slow, at most 0
 import gzip
 
 BOMB = gzip.compress(bytes(256 << 20))

@@ -1,5 +1,5 @@
 # HOSTILE: reads the solutions and serves them
-# does not start, at most 0
+# does not start or too slow, at most 0
 import os
 import sys
 

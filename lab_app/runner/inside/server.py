@@ -1,0 +1,63 @@
+"""uvicorn, as every app here is served: on a socket of ours, quiet, and quick to end."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+TICK_SECONDS = 0.01  # uvicorn looks every 0.1 s whether it is to end, which would be most of a restart's time
+
+
+class Server(uvicorn.Server):
+    """Calls `began` once it serves."""
+
+    def __init__(self, config: uvicorn.Config, began: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.began = began
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so when it has worked; an app whose own start-up failed leaves `started` false."""
+        await super().startup(sockets)
+        if self.started:
+            self.began()
+
+    async def main_loop(self) -> None:
+        """Serve until told to end."""
+        while not await self.on_tick(0):
+            await asyncio.sleep(TICK_SECONDS)
+
+
+def config(app: Any, **settings: Any) -> uvicorn.Config:
+    """What all have in common. Proxy headers off: who the client is stays the app's own decision."""
+    return uvicorn.Config(
+        app,
+        **{
+            "log_level": "warning",
+            "access_log": False,
+            "proxy_headers": False,
+            "loop": "asyncio",
+            "http": "h11",
+            "ws": "none",
+            **settings,
+        },
+    )
+
+
+def bound(port: int = 0) -> socket.socket:
+    """A socket that has a port of loopback, by default a free one, and does not listen yet."""
+    # Given its protocol number, or asyncio leaves TCP_NODELAY off and every request stalls for 40 ms.
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if sys.platform != "win32":  # where it means that somebody else may listen too
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", port))
+    return holder
+
+
+def listening(port: int = 0) -> socket.socket:
+    """A socket that listens on loopback, by default on a free port."""
+    listener = bound(port)
+    listener.listen(512)
+    return listener
