@@ -1,58 +1,43 @@
-"""The process that judges: JSON lines in, Verdicts out, pytest within.
+"""The one way to a verdict: answers go to processes that judge, and what these find becomes a Verdict.
 
-    python -m lab_app.harness.checker [--jail]
-
-It is the one way to a verdict: a notebook keeps one beside its kernel, a grading run one in a private network.
+A notebook keeps a checker beside its kernel, a grading run one whose processes live in private networks.
 """
 
 import contextlib
-import io
 import json
 import os
 import queue
-import signal
+import secrets
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
-import pytest
-
-from lab_app.harness.plugin import session_key
-from lab_app.harness.session import Session
-from lab_app.harness.verdict import Outcome, Result, Verdict, from_json, to_json
-from lab_app.runner import jail
-from lab_app.runner.fresh import sandbox_for
+from lab_app.harness.draw import SEEDS
+from lab_app.harness.judge import Findings, Question
+from lab_app.harness.verdict import Outcome, Result, Verdict, made, results_of
+from lab_app.runner.jail import JailError
 from lab_app.runner.limits import Limits
-from lab_app.runner.sandbox import Sandbox
-from lab_app.workbook.source import ROOT, all_exercises, check_module, section_of, wrong_answers
+from lab_app.trouble import Trouble
+from lab_app.workbook.source import ROOT, all_exercises, section_of, wrong_answers
 
-QUIET = [
-    "terminal",
-    "cacheprovider",
-    "logging",
-    "unraisableexception",
-    "threadexception",
-    "debugging",
-    "pastebin",
-    "doctest",
-    "junitxml",
-]
+OWN_SECONDS = 60  # for pytest, services and stops, beyond the time that an answer has
 
 
-class CheckerDied(Exception):
-    """The process that judges ended before it gave a verdict."""
+class CheckerDied(Trouble):
+    """A process that judges ended, or hung, before it gave a verdict."""
 
 
 class Checker:
-    """A checker process, as its clients see it. It starts with the first question, or with `warm`."""
+    """Processes that share the checks of an exercise; by default two, where there are two cores for them.
 
-    def __init__(self, jailed: bool = False, limits: Limits | None = None) -> None:
-        self.jailed, self.limits = jailed, limits or Limits()
-        self.process: subprocess.Popen[bytes] | None = None
+    They start with the first question, or with `warm`.
+    """
+
+    def __init__(self, jailed: bool = False, limits: Limits | None = None, lanes: int = 0) -> None:
+        limits = limits or Limits()
+        self.lanes = [Lane(jailed, limits) for _ in range(lanes or min(2, os.cpu_count() or 1))]
 
     def __enter__(self) -> "Checker":
         return self
@@ -61,9 +46,44 @@ class Checker:
         self.close()
 
     def warm(self) -> None:
+        """Start the processes, without waiting for them."""
+        for lane in self.lanes:
+            lane.warm()
+
+    def check(self, number: str, source: str, seed: int | None = None, fresh: bool = False) -> Verdict:
+        """Judge one answer. `fresh` puts it into a new jail.
+
+        An interrupt ends the processes. Raises CheckerDied and JailError.
+        """
+        began = time.monotonic()
+        seed = secrets.randbelow(SEEDS) if seed is None else seed
+        try:
+            for n, lane in enumerate(self.lanes):
+                lane.ask(Question(number, source, seed, fresh, n, len(self.lanes)))
+            findings = [lane.found() for lane in self.lanes]
+        except BaseException:
+            self.close()
+            raise
+        return verdict(number, findings, seed, time.monotonic() - began)
+
+    def close(self) -> None:
+        """End the processes and all that they run."""
+        for lane in self.lanes:
+            lane.close()
+
+
+class Lane:
+    """A process that judges, as its client sees it."""
+
+    def __init__(self, jailed: bool, limits: Limits) -> None:
+        self.jailed, self.limits = jailed, limits
+        self.process: subprocess.Popen[bytes] | None = None
+        self.replies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def warm(self) -> None:
         """Start the process, without waiting for it."""
         if self.process is None or self.process.poll() is not None:
-            command = [sys.executable, "-m", "lab_app.harness.checker", json.dumps(asdict(self.limits))]
+            command = [sys.executable, "-m", "lab_app.harness.judge", json.dumps(asdict(self.limits))]
             self.process = subprocess.Popen(
                 command + ["--jail"] * self.jailed,
                 stdin=subprocess.PIPE,
@@ -71,32 +91,31 @@ class Checker:
                 cwd=ROOT,
                 start_new_session=True,
             )
+            self.replies = queue.SimpleQueue()
+            threading.Thread(target=read, args=(self.process, self.replies), daemon=True).start()
 
-    def check(self, number: str, source: str, seed: int | None = None, fresh: bool = False) -> Verdict:
-        """Judge one answer. `fresh` puts it into a new jail.
-
-        An interrupt ends the process. Raises CheckerDied and JailError.
-        """
+    def ask(self, question: Question) -> None:
+        """Send a question. Raises CheckerDied."""
         self.warm()
-        assert self.process and self.process.stdin and self.process.stdout
-        question = {"number": number, "source": source, "seed": seed, "fresh": fresh}
+        assert self.process and self.process.stdin
         try:
-            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self.process.stdin.write(json.dumps(asdict(question)).encode() + b"\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, OSError):
-                raise CheckerDied("The checker ended before it gave a verdict.") from error
-            raise
+        except OSError as error:
+            raise CheckerDied("The checker ended before it gave a verdict.") from error
+
+    def found(self) -> Findings:
+        """Wait for the answer to the question. Raises CheckerDied and JailError."""
+        try:
+            line = self.replies.get(timeout=self.limits.exercise_seconds + OWN_SECONDS)
+        except queue.Empty:
+            raise CheckerDied("The checker hung, and was ended.") from None
         if not line.endswith(b"\n"):
-            self.close()
             raise CheckerDied("The checker ended before it gave a verdict.")
         reply = json.loads(line)
         if "refused" in reply:
-            self.close()
-            raise jail.JailError(reply["refused"])
-        return from_json(reply)
+            raise JailError(reply["refused"])
+        return Findings(results_of(reply["results"]), tuple(reply["order"]), reply["trouble"], reply["slow"])
 
     def close(self) -> None:
         """End the process and all that it runs."""
@@ -114,121 +133,47 @@ class Checker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stdout.close()
 
 
-class Bring:
-    """A pytest plugin that hands a session over."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def pytest_addoption(self, parser: pytest.Parser) -> None:
-        """Spare the tracebacks, which nobody sees: rendering them takes longer than the checks themselves."""
-        parser.addoption("--tb", dest="tbstyle", default="native")
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Before our plugin would open one of its own."""
-        config.stash[session_key] = self.session
+def read(process: "subprocess.Popen[bytes]", replies: "queue.SimpleQueue[bytes]") -> None:
+    """Hand over what a process says, line by line; b"" once it is gone."""
+    assert process.stdout
+    with process.stdout:
+        for line in process.stdout:
+            replies.put(line)
+    replies.put(b"")
 
 
-def judge(sandbox: Sandbox, number: str, source: str, seed: int | None) -> Verdict:
-    """Run all checks of an exercise against an answer, in this process."""
-    began = time.monotonic()
-    session = Session(sandbox, {number: source})
-    session.seed = session.seed if seed is None else seed
-    with contextlib.redirect_stdout(io.StringIO()):
-        pytest.main(arguments(number), plugins=[Bring(session)])
-    sandbox.sweep()
-    results = tuple(sorted(session.results, key=lambda result: session.order.index(result.name)))
+def verdict(number: str, findings: list[Findings], seed: int, seconds: float) -> Verdict:
+    """What the shares of an exercise's checks found, put together."""
+    order = findings[0].order
+    results = sorted((one for part in findings for one in part.results), key=lambda result: order.index(result.name))
     return Verdict(
         exercise=number,
         title=all_exercises()[number].title,
-        outcome=outcome(session),
-        results=results,
-        trouble=trouble(session),
+        outcome=outcome(findings),
+        results=tuple(results),
+        trouble=findings[0].trouble if all(part.trouble for part in findings) else "",
         misconceptions=misconceptions(number, results),
-        seed=session.seed,
-        seconds=time.monotonic() - began,
+        seed=seed,
+        seconds=seconds,
     )
 
 
-def arguments(number: str) -> list[str]:
-    """pytest's arguments for a quick and silent run of a section's checks."""
-    quiet = [word for name in QUIET for word in ("-p", f"no:{name}")]
-    return [str(check_module(number)), f"--rootdir={ROOT}", "--capture=no", "-o", "addopts=", *quiet]
-
-
-def outcome(session: Session) -> Outcome:
+def outcome(findings: list[Findings]) -> Outcome:
     """The one word for an answer that was judged."""
-    answer = session.current
-    if answer and answer.trouble:
-        return "too slow" if answer.trouble.slow else "does not start"
-    if answer and answer.out_of_time:
+    if all(part.trouble for part in findings):
+        return "too slow" if all(part.slow for part in findings) else "does not start"
+    if any(part.slow for part in findings):
         return "too slow"
-    passed = session.results and all(result.passed for result in session.results)
-    return "passed" if passed else "not yet"
+    results = made(result for part in findings for result in part.results)
+    return "passed" if results and all(result.passed for result in results) else "not yet"
 
 
-def trouble(session: Session) -> str:
-    """Why an answer never served, in its own words."""
-    answer = session.current
-    return answer.trouble.trouble if answer and answer.trouble else ""
-
-
-def misconceptions(number: str, results: tuple[Result, ...]) -> tuple[str, ...]:
+def misconceptions(number: str, results: list[Result]) -> tuple[str, ...]:
     """Why the known wrong answers are wrong that fail by exactly the same checks."""
-    failed = {result.name for result in results if not result.passed}
+    failed = {result.name for result in made(results) if not result.passed}
+    skipped = {result.name for result in results if result.skipped}
     known = wrong_answers(section_of(number)) if failed else ()
-    return tuple(wrong.because for wrong in known if wrong.exercise == number and set(wrong.caught_by) == failed)[:2]
-
-
-def questions() -> Iterator[dict[str, Any]]:
-    """Questions from stdin. When it closes, whoever asked is gone, and so is this process, also amid a check."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin:
-            lines.put(line)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield json.loads(lines.get())
-
-
-def serve(limits: Limits, jailed: bool) -> None:
-    """Answer questions until stdin closes."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sandbox = sandbox_for(limits, jailed)
-
-    def end(*_: object) -> None:
-        """Leave at once: amid a check, pytest would take a SystemExit for a failure and go on."""
-        try:
-            sandbox.close()
-        finally:
-            os._exit(0)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        if jailed:
-            jail.enter_private_network()
-        sandbox.warm()
-        sandbox.self_test()
-        for question in questions():
-            if question.pop("fresh"):
-                sandbox.close()
-            reply = to_json(judge(sandbox, **question))
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-    except jail.JailError as error:
-        replies.write(json.dumps({"refused": str(error)}) + "\n")
-        replies.flush()
-    finally:
-        sandbox.close()
-
-
-if __name__ == "__main__":
-    serve(Limits(**json.loads(sys.argv[1])), "--jail" in sys.argv)
+    alike = (wrong for wrong in known if wrong.exercise == number and set(wrong.caught_by) - skipped == failed)
+    return tuple(wrong.because for wrong in alike)[:2]

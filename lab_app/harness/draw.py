@@ -2,6 +2,8 @@
 
 import random
 
+SEEDS = 10**15  # too many for an answer to try them all against a value that it sees, and to know the others by it
+
 SYLLABLES = tuple("an bel cor da el fen gri ho il jun ka lo mir nes or pa quin ros sa tol ul ven wil yar".split())
 WORDS = tuple("amber barge cedar delta ember fjord gable heron inlet jetty knoll larch maple north".split())
 

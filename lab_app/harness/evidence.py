@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -12,7 +13,7 @@ OWN_HEADERS = {"host", "connection", "accept", "accept-encoding", "user-agent", 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what came back, cut to what a person reads."""
+    """One request or call and what came back, cut to what a person reads. `curl` is empty for what it cannot repeat."""
 
     request: str
     response: str
@@ -21,12 +22,21 @@ class Exchange:
 
 def exchange_of(request: httpx.Request, response: httpx.Response | None, trouble: str = "") -> Exchange:
     """Evidence of one exchange; `trouble` says why there is no response."""
-    return Exchange(_request(request), _response(response) if response is not None else trouble, curl(request))
+    came_back = _response(response) if response is not None else trouble
+    if written := request.extensions.get("written"):  # byte by byte, as no curl would
+        return Exchange(_cut(written, SHOWN), came_back, "")
+    return Exchange(_request(request), came_back, curl(request))
+
+
+def call_of(function: str, arguments: dict[str, Any], came_back: str) -> Exchange:
+    """Evidence of one function call."""
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return Exchange(_cut(f"{function}({given})", SHOWN), _cut(came_back, SHOWN), "")
 
 
 def curl(request: httpx.Request) -> str:
     """A command line that sends the same request again."""
-    words = ["curl", "-i"]
+    words = ["curl", "-i", *(["--insecure"] if request.url.scheme == "https" else [])]
     if request.method == "HEAD":
         words.append("--head")
     elif request.method != "GET":

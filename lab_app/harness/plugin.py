@@ -8,12 +8,14 @@ import re
 from collections.abc import Generator
 from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from lab_app.harness import prove
 from lab_app.harness.expect import CheckFailed
-from lab_app.harness.session import Session, plain_session
+from lab_app.harness.session import Session, plain_session, postgres_url
 from lab_app.harness.verdict import Result
 from lab_app.harness.world import OutOfTime
 from lab_app.runner import jail
@@ -51,11 +53,16 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         sources = {number: exercise.solution for number, exercise in all_exercises().items()}
         session = plain_session(sources, "the reference solutions")
-    if config.option.seed is not None:
-        session.seed = config.option.seed
-    config.option.seed = session.seed  # workers of pytest-xdist draw the same
+    given = getattr(config, "workerinput", {}).get("seed", config.option.seed)
+    session.seed = config.option.seed = session.seed if given is None else given
     config.stash[session_key] = session
     config.add_cleanup(session.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Have the workers of pytest-xdist draw the same values, in the same order."""
+    node.workerinput["seed"] = node.config.option.seed
 
 
 def submission_session(path: Path, jailed: bool) -> Session:
@@ -74,7 +81,8 @@ def submission_session(path: Path, jailed: bool) -> Session:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say what is judged, and how to draw the same values again."""
     session = config.stash[session_key]
-    return f"workbook: judging {session.about}; values drawn with --seed {session.seed}"
+    where = "; section 7 on PostgreSQL" if postgres_url() and not session.sandbox.jailed else ""
+    return f"workbook: judging {session.about}{where}; values drawn with --seed {session.seed}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,8 +96,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         except SourceError as error:
             raise pytest.UsageError(str(error)) from error
         return
-    config.stash[session_key].order = [item.name for item in items]
-    items[:] = shuffled(items, config.stash[session_key].seed)
+    judging = config.stash[session_key]
+    lane, lanes = judging.share
+    judging.order = [item.name for item in items]
+    items[:] = shuffled(items, judging.seed)[lane::lanes]
 
 
 def shuffled(items: list[pytest.Item], seed: int) -> list[pytest.Item]:
@@ -117,7 +127,7 @@ def pytest_runtest_makereport(
         session = item.config.stash[session_key]
         result = result_of(item, call.excinfo.value if call.excinfo else None, session)
         session.results.append(result)
-        if not result.passed:
+        if not result.passed and not result.skipped:
             report.longrepr = told(result)
             report.when = "call"  # what is wrong is the answer, not our set-up: a failure, no error
     return report
@@ -128,6 +138,8 @@ def result_of(item: pytest.Item, error: BaseException | None, session: Session) 
     title, why, hint = parts(item)
     mark = item.get_closest_marker("check")
     kind, sources = mark.args if mark else ("legit", ())
+    if isinstance(error, pytest.skip.Exception):
+        return Result(item.name, kind, title, why, hint, sources, passed=False, skipped=str(error))
     found, safe = told_by(error) if error else ("", "")
     recorded = session.current.exchanges if session.current else []
     shown = getattr(error, "exchange", None)
@@ -140,8 +152,9 @@ def told_by(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CheckFailed):
         return error.found, error.safe
     if isinstance(error, AnswerTrouble):
-        return ("was too slow to start" if error.slow else "did not start") + f":\n{error.trouble}", ""
-    if isinstance(error, NoAnswer):
+        what = "was too slow" if error.slow else "raised" if error.ran else "did not start"
+        return f"{what}:\n{error.trouble}", ""
+    if isinstance(error, NoAnswer | httpx.HTTPError):  # of the latter kind is a redirect to what is no address
         return f"gave {error}", "A safe app answers every request, and soon."
     if isinstance(error, OutOfTime | AssertionError):
         return str(error).split("\nassert ")[0], ""
@@ -160,6 +173,7 @@ def told(result: Result) -> str:
     """A failed check as text."""
     lines = [result.title, f"Your app {result.found}", result.safe, f"Why: {result.why}", f"Hint: {result.hint}"]
     for exchange in result.evidence:
-        lines += ["Sent:", exchange.request, "Came back:", exchange.response, "Again:", exchange.curl]
+        lines += ["Sent:", exchange.request, "Came back:", exchange.response]
+        lines += ["Again:", exchange.curl] if exchange.curl else []
     lines.append("Sources: " + "; ".join(result.sources))
     return "\n".join(line for line in lines if line)

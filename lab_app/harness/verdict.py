@@ -1,5 +1,6 @@
 """What the checks say of one answer, in the notebook and in the gradebook alike."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +12,10 @@ Kind = Literal["attack", "legit"]
 
 @dataclass(frozen=True)
 class Result:
-    """One check: what it is about, and what it found."""
+    """One check: what it is about, and what it found.
+
+    `skipped` says why it could not be made here; such a check counts neither for nor against the answer.
+    """
 
     name: str
     kind: Kind
@@ -23,6 +27,7 @@ class Result:
     found: str = ""
     safe: str = ""
     evidence: tuple[Exchange, ...] = ()
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,28 @@ class Verdict:
 
     def failed(self) -> tuple[Result, ...]:
         """The checks that did not pass, in the order in which they are written."""
-        return tuple(result for result in self.results if not result.passed)
+        return tuple(result for result in self.made() if not result.passed)
+
+    def made(self) -> tuple[Result, ...]:
+        """The checks that could be made here."""
+        return made(self.results)
 
 
 def score(results: tuple[Result, ...]) -> float:
     """0–1: every check weighs the same, and attacks count once all legit checks pass: a closed door is no fix."""
-    if not results:
-        return 0.0
+    return len(counted(results)) / (len(made(results)) or 1)
+
+
+def counted(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Those that earn their share of the score."""
+    results = made(results)
     works = all(result.passed for result in results if result.kind == "legit")
-    counted = [result for result in results if result.passed and (works or result.kind == "legit")]
-    return len(counted) / len(results)
+    return tuple(result for result in results if result.passed and (works or result.kind == "legit"))
+
+
+def made(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Those that were not skipped."""
+    return tuple(result for result in results if not result.skipped)
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
@@ -62,8 +79,14 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Verdict:
-    """The verdict that `to_json` wrote."""
-    results = tuple(
+    """A verdict from what `to_json` made of it."""
+    whole = {name: value for name, value in data.items() if name != "score"}
+    return Verdict(**whole | {"results": results_of(data["results"]), "misconceptions": tuple(data["misconceptions"])})
+
+
+def results_of(data: list[dict[str, Any]]) -> tuple[Result, ...]:
+    """Results from plain JSON."""
+    return tuple(
         Result(
             **{
                 **result,
@@ -71,7 +94,5 @@ def from_json(data: dict[str, Any]) -> Verdict:
                 "evidence": tuple(Exchange(**exchange) for exchange in result["evidence"]),
             }
         )
-        for result in data["results"]
+        for result in data
     )
-    rest = {name: value for name, value in data.items() if name not in ("results", "score", "misconceptions")}
-    return Verdict(**rest, results=results, misconceptions=tuple(data["misconceptions"]))

@@ -1,18 +1,30 @@
 """What a check acts on: the learner's app, started as production would start it, and the library behind it."""
 
+import copy
+import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from lab_app.harness.draw import Draw
-from lab_app.harness.evidence import Exchange, exchange_of
+from lab_app.harness.evidence import Exchange, call_of, exchange_of
 from lab_app.harness.library import Library, build
+from lab_app.runner import raw
 from lab_app.runner.client import Bounds, client
+from lab_app.runner.patience import Patience
 from lab_app.runner.sandbox import AnswerTrouble, Running, Sandbox, SandboxDied
+
+if TYPE_CHECKING:
+    from lab_app.harness.postgres import Server
+    from lab_app.runner.services.certificate import Certificate
+
+
+IN_VAIN = 0.25  # of the time that checks wait for what an answer does later, once it has let one wait in vain
 
 
 class OutOfTime(Exception):
@@ -21,7 +33,10 @@ class OutOfTime(Exception):
 
 @dataclass
 class Answer:
-    """Code offered for an exercise, the time it has left, and what the running check has recorded."""
+    """Code offered for an exercise, the time it has left, and what the running check has recorded.
+
+    `server`: where its libraries are, if not in SQLite files.
+    """
 
     source: str
     title: str
@@ -31,8 +46,11 @@ class Answer:
     trouble: AnswerTrouble | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     apps: dict[str, "App"] = field(default_factory=dict)
+    patience: Patience = field(default_factory=lambda: Patience(IN_VAIN))
+    kept: dict[str, Any] = field(default_factory=dict)  # what else the checks of this exercise share
     started: int = 0
     out_of_time: bool = False
+    server: "Server | None" = None
 
     def deadline(self) -> float:
         """The moment by which the next exchange must be over. Raises OutOfTime."""
@@ -46,13 +64,17 @@ class Answer:
         """Keep an exchange as evidence."""
         self.exchanges.append(exchange_of(request, response, trouble))
 
-    def launch(self, **env: str) -> "App":
-        """A fresh app over a fresh library. Raises AnswerTrouble, at once if the answer never starts."""
+    def launch(self, certificate: "Certificate | None" = None, /, **env: str) -> "App":
+        """A fresh app over a fresh library. Raises AnswerTrouble, at once if the answer never starts.
+
+        With a `certificate` it is served over TLS, with what the answer's `tls_settings` makes of it.
+        """
         if self.trouble:
             raise self.trouble
         self.deadline()
         self.started += 1
-        app = App(self, build(Draw(self.seed, self.title, self.started)), f"app{self.started}", env)
+        library = build(Draw(self.seed, self.title, self.started))
+        app = App(self, library, f"app{self.started}", env, certificate)
         try:
             app.start()
         except AnswerTrouble as trouble:
@@ -61,30 +83,85 @@ class Answer:
             raise
         return app
 
-    def shared(self, **env: str) -> "App":
+    def shared(self, certificate: "Certificate | None" = None, /, **env: str) -> "App":
         """The app that the checks of this exercise share under one environment, replaced when it has died."""
-        key = repr(sorted(env.items()))
+        key = repr((certificate, sorted(env.items())))
         if key not in self.apps or not self.apps[key].alive():
-            self.apps[key] = self.launch(**env)
+            self.apps[key] = self.launch(certificate, **env)
         return self.apps[key]
+
+
+class Desk:
+    """A fresh working folder of its own, in which functions of the learner's cell are called."""
+
+    def __init__(self, answer: Answer) -> None:
+        answer.started += 1
+        self.answer, self.folder = answer, f"desk{answer.started}"
+        self.where = f"{answer.sandbox.folder}/{self.folder}"
+        self.env = environment(Draw(answer.seed, answer.title, self.folder, "env"), self.where)
+        self.write({})
+
+    def call(self, function: str, /, env: dict[str, str] | None = None, driver: str = "", **arguments: Any) -> Any:
+        """The JSON value of a function of the cell, or of `driver`, source that runs after the cell with its names.
+
+        Every call is a process of its own; files stay. Raises AnswerTrouble, `ran` when the cell itself had run.
+        """
+        if self.answer.trouble:
+            raise self.answer.trouble
+        self.answer.deadline()
+        about = (self.answer.source, self.answer.title, self.env | (env or {}), self.folder)
+        came_back = ""
+        try:
+            value = self.answer.sandbox.call(*about, function, driver=driver, **arguments)
+            came_back = json.dumps(value)
+            return value
+        except AnswerTrouble as trouble:
+            came_back = trouble.trouble
+            if not env and not trouble.ran:
+                self.answer.trouble = trouble
+            raise
+        finally:
+            self.answer.exchanges.append(call_of(function, arguments, came_back))
+
+    def write(self, files: dict[str, bytes]) -> None:
+        """Put files, by their relative paths, into the working folder."""
+        self.answer.sandbox.write(self.folder, files)
+
+    def below(self, name: str) -> "Desk":
+        """The same desk, with a folder in its working folder as the working folder."""
+        inner = copy.copy(self)
+        inner.folder, inner.where = f"{self.folder}/{name}", f"{self.where}/{name}"
+        inner.write({})
+        return inner
+
+    def files(self) -> dict[str, bytes]:
+        """Everything below the working folder."""
+        return self.answer.sandbox.read(self.folder)
 
 
 class App:
     """The learner's app while it runs."""
 
-    def __init__(self, answer: Answer, library: Library, folder: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, answer: Answer, library: Library, folder: str, env: dict[str, str], certificate: "Certificate | None"
+    ) -> None:
         self.answer, self.library, self.folder = answer, library, folder
         self.sandbox = answer.sandbox
         self.where = f"{self.sandbox.folder}/{folder}"
         self.database = f"{self.where}/library.db"
         self.env = environment(Draw(answer.seed, answer.title, folder, "env"), self.where) | env
-        self.sandbox.write(folder, {"library.db": library.database})
+        self.postgres = answer.server.create(library) if answer.server else None
+        if self.postgres:
+            self.env["DATABASE_URL"] = self.postgres.url
+        files = {"cert.pem": certificate.cert, "key.pem": certificate.key} if certificate else {}
+        self.tls = [f"{self.where}/{name}" for name in files]
+        self.sandbox.write(folder, files if self.postgres else {"library.db": library.database, **files})
         self.running: Running | None = None
         self.clients: dict[str, httpx.Client] = {}
 
     def start(self) -> None:
         """Serve the answer. Raises AnswerTrouble."""
-        self.running = self.sandbox.start(self.answer.source, self.answer.title, self.env, self.folder)
+        self.running = self.sandbox.start(self.answer.source, self.answer.title, self.env, self.folder, self.tls)
 
     def stop(self, grace: float = 5) -> str:
         """End the app, politely for `grace` seconds; what it printed."""
@@ -128,8 +205,27 @@ class App:
         """A new client with a cookie jar of its own; `public`: the address by which it knows the app."""
         return self._client(cookies=True, public=public)
 
+    def raw(self, written: Iterable[bytes], pause: float = 0, seconds: float = math.inf) -> httpx.Response | None:
+        """Write these bytes to a connection of their own, with `pause` seconds after each, until there is an answer.
+
+        None if the app hung up instead. Raises NoAnswer when neither has happened after `seconds`.
+        """
+
+        def deadline() -> float:
+            return min(self.answer.deadline(), time.monotonic() + seconds)
+
+        bounds = Bounds(deadline, self.sandbox.limits.body)
+        return raw.exchange(self.port, written, bounds, self.answer.record, pause)
+
+    def peak(self) -> int:
+        """The most memory, in bytes, that the app's processes have held so far."""
+        assert self.running
+        return self.sandbox.peak(self.running)
+
     def sql(self, statement: str, *parameters: Any) -> list[list[Any]]:
         """Rows of the app's database; changes are committed."""
+        if self.postgres:
+            return self.postgres.sql(statement, *parameters)
         return self.sandbox.sql(self.database, statement, *parameters)
 
     def eventually(self, statement: str, *parameters: Any, seconds: float = 5) -> list[list[Any]]:
@@ -137,9 +233,13 @@ class App:
 
         A dependency that yields commits only after the answer was sent.
         """
-        until = time.monotonic() + seconds
-        while not (rows := self.sql(statement, *parameters)) and time.monotonic() < until:
-            time.sleep(0.02)
+        rows: list[list[Any]] = []
+
+        def there() -> bool:
+            rows[:] = self.sql(statement, *parameters)
+            return bool(rows)
+
+        self.answer.patience.until(there, seconds)
         return rows
 
     @contextmanager
@@ -158,7 +258,7 @@ class App:
     def _client(self, source: str = "127.0.0.1", cookies: bool = False, public: str = "") -> httpx.Client:
         limits = self.sandbox.limits
         bounds = Bounds(self.answer.deadline, limits.body)
-        return client(self.port, bounds, self.answer.record, source, cookies, public)
+        return client(self.port, bounds, self.answer.record, source, cookies, public, tls=bool(self.tls))
 
 
 def environment(draw: Draw, where: str) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Read `solutions/NN_name.py`: prose, starters and reference solutions in Jupytext's percent format."""
+"""Read `solutions/NN_name.py`: prose, starters and reference solutions in Jupytext's percent format.
+
+What students get has `starters/` instead: the same files without the solutions, and no known answers.
+"""
 
 import ast
 import sys
@@ -8,13 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lab_app.trouble import Trouble
+
 ROOT = Path(__file__).resolve().parents[2]
-SOLUTIONS, NOTEBOOKS, CHECKS = ROOT / "solutions", ROOT / "notebooks", ROOT / "checks"
+NOTEBOOKS, CHECKS = ROOT / "notebooks", ROOT / "checks"
+RELEASED = not (ROOT / "solutions").is_dir()
+SOURCES = ROOT / ("starters" if RELEASED else "solutions")
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: its number such as "1.3", its title, the learner's starter and the reference solution."""
+    """One exercise: its number such as "1.3", its title, the learner's starter and the reference solution, if here."""
 
     number: str
     title: str
@@ -47,13 +54,13 @@ class RightAnswer:
     cell: str
 
 
-class SourceError(Exception):
+class SourceError(Trouble):
     """A source or answers file breaks the rules; the text says which."""
 
 
 def sections() -> list[str]:
     """The names of all sections, such as `01_authentication`, in order."""
-    return [path.stem for path in sorted(SOLUTIONS.glob("[0-9][0-9]_*.py"))]
+    return [path.stem for path in sorted(SOURCES.glob("[0-9][0-9]_*.py"))]
 
 
 @cache
@@ -63,7 +70,7 @@ def cells(section: str) -> list[Any]:
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import jupytext
 
-    return list(jupytext.read(SOLUTIONS / f"{section}.py", fmt="py:percent").cells)
+    return list(jupytext.read(SOURCES / f"{section}.py", fmt="py:percent").cells)
 
 
 @cache
@@ -75,9 +82,10 @@ def exercises(section: str) -> dict[str, Exercise]:
             roles.setdefault(number, {})[cell.metadata["role"]] = cell.source
     found = {}
     for number, by_role in roles.items():
-        if set(by_role) != {"starter", "solution"}:
+        if set(by_role) != ({"starter"} if RELEASED else {"starter", "solution"}):
             raise SourceError(f"{section}: exercise {number} needs one starter and one solution.")
-        found[number] = Exercise(number, _title(number, by_role["starter"]), by_role["starter"], by_role["solution"])
+        starter = by_role["starter"]
+        found[number] = Exercise(number, _title(number, starter), starter, by_role.get("solution", ""))
     return found
 
 
@@ -149,6 +157,8 @@ def _title(number: str, starter: str) -> str:
 
 
 def _answers(section: str) -> dict[str, Any]:
+    if RELEASED:
+        return {}
     path = CHECKS / "answers" / f"{section}.toml"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

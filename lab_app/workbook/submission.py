@@ -1,16 +1,18 @@
 """Read a learner's notebook: the code offered for each exercise, or one sentence on what is wrong with it."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab_app.trouble import Trouble
 from lab_app.workbook.source import Exercise, exercises, same_code, sections
 
 MOST_BYTES = 100 << 20
 
 
-class SubmissionError(Exception):
+class SubmissionError(Trouble):
     """The file as a whole cannot be read; the text says what to do."""
 
 
@@ -33,7 +35,7 @@ def _section(path: Path, code: list[dict[str, Any]]) -> str:
     """The section that most exercise cells belong to; without any, the one that the file is named for."""
 
     def cells_of(section: str) -> int:
-        return sum(_belongs(cell, exercise) for exercise in exercises(section).values() for cell in code)
+        return sum(_belongs(cell, number) for number in exercises(section) for cell in code)
 
     named = [section for section in sections() if path.name.startswith(section[:3])]
     best = max(named + sections(), key=cells_of)
@@ -53,7 +55,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
                 f"{path.name} is {size >> 20} MiB, more than {MOST_BYTES >> 20}. Clear its outputs "
                 "(Edit → Clear Outputs of All Cells), save it and hand it in again."
             )
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SubmissionError(f"{path.name} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -72,7 +74,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 def _offered(cells: list[dict[str, Any]], exercise: Exercise) -> Offered:
     number = exercise.number
-    candidates = [_source(cell) for cell in cells if _belongs(cell, exercise)]
+    own = [cell for cell in cells if _belongs(cell, number)] or [cell for cell in cells if _resembles(cell, number)]
+    candidates = [_source(cell) for cell in own]
     if not candidates:
         return Offered(trouble=f"The cell of exercise {number} is missing: it begins with “{exercise.heading}”.")
     written = [source for source in candidates if source.strip()]
@@ -88,15 +91,20 @@ def _offered(cells: list[dict[str, Any]], exercise: Exercise) -> Offered:
     return Offered(touched[0])
 
 
-def _belongs(cell: dict[str, Any], exercise: Exercise) -> bool:
-    """By id, by metadata, or by the first line: other editors keep one of the three."""
-    key = cell_id(exercise.number)
+def _belongs(cell: dict[str, Any], number: str) -> bool:
+    """By id, which Colab moves into the metadata, by metadata, or by the first line: editors keep one of the three."""
+    key = cell_id(number)
     metadata = cell.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     known = [metadata.get(name) for name in ("lab", "nbgrader")]
     named = [entry.get(k) for entry in known if isinstance(entry, dict) for k in ("exercise", "grade_id")]
-    comment = f"# Exercise {exercise.number} "
-    return cell.get("id") == key or exercise.number in named or key in named or _source(cell).startswith(comment)
+    named += [cell.get("id"), metadata.get("id")]
+    return number in named or key in named or _source(cell).lstrip().startswith(f"# Exercise {number} ")
+
+
+def _resembles(cell: dict[str, Any], number: str) -> bool:
+    """By a first line that was typed anew. Of several cells it would find notes and trials too, so it comes last."""
+    return re.match(rf"\s*#\s*exercise\s+{re.escape(number)}(?!\.?\d)", _source(cell), re.IGNORECASE) is not None
 
 
 def _source(cell: dict[str, Any]) -> str:

@@ -88,6 +88,51 @@ def test_a_cell_is_found_by_what_other_editors_leave(save: Callable[..., Path], 
     assert read_submission(save(strip))["1.2"].source == exercises(SECTION)["1.2"].solution
 
 
+@pytest.mark.parametrize("minor", [0, 5])
+def test_a_cell_is_found_by_the_id_that_colab_moves_into_its_metadata(save: Callable[..., Path], minor: int) -> None:
+    def move(content: dict[str, Any]) -> None:
+        for one in content["cells"]:
+            one["metadata"] = {"id": one.pop("id")}
+        next(one for one in content["cells"] if one["metadata"]["id"] == "exercise-1-1")["source"] = "app = 1"
+        content["nbformat_minor"] = minor
+
+    assert read_submission(save(move))["1.1"].source == "app = 1"
+
+
+@pytest.mark.parametrize(
+    "comment", ["# exercise 1.1 - mine", "#Exercise 1.1: mine", "\n\n# Exercise 1.1", "# EXERCISE  1.1\t— mine"]
+)
+def test_a_cell_is_found_by_its_comment_however_it_is_written(save: Callable[..., Path], comment: str) -> None:
+    def retype(content: dict[str, Any]) -> None:
+        mine = cell(content)
+        mine["source"] = f"{comment}\napp = 1"
+        del mine["id"], mine["metadata"]
+
+    assert read_submission(save(retype))["1.1"].source == f"{comment}\napp = 1"
+
+
+@pytest.mark.parametrize("comment", ["# Exercise 1.11 — x", "# Exercise 11.1 — x", "# Exercise 1.1.2 — x", "# Ex 1.1"])
+def test_a_comment_of_something_else_heads_no_exercise(save: Callable[..., Path], comment: str) -> None:
+    def retype(content: dict[str, Any]) -> None:
+        content["cells"].remove(cell(content))
+        content["cells"].append({"cell_type": "code", "source": f"{comment}\napp = 1"})
+
+    assert "missing" in read_submission(save(retype))["1.1"].trouble
+
+
+def test_a_trial_that_resembles_an_exercise_does_no_harm(save: Callable[..., Path]) -> None:
+    def scribble(content: dict[str, Any]) -> None:
+        content["cells"].append({"cell_type": "code", "source": "# exercise 1.1, tried out\nserve(app)"})
+
+    assert read_submission(save(scribble))["1.1"].source == exercises(SECTION)["1.1"].solution
+
+
+def test_a_byte_order_mark_does_no_harm(save: Callable[..., Path]) -> None:
+    path = save()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert not read_submission(path)["1.1"].trouble
+
+
 def test_a_cell_without_its_comment_is_found_by_its_id(save: Callable[..., Path]) -> None:
     def rewrite(content: dict[str, Any]) -> None:
         cell(content)["source"] = "app = 1"
