@@ -35,7 +35,8 @@ class Browser:
 
     def begin(self, **query: str) -> str:
         """Where at GitHub the app sends this browser. Raises CheckFailed."""
-        answer = expect(self.get("/login/github", params=query), REDIRECTS, "did not send the browser to GitHub")
+        answer = self.get("/login/github", params={"next": "/"} | query)
+        expect(answer, REDIRECTS, "did not send the browser to GitHub")
         location = answer.headers.get("location", "")
         at_github = location.startswith(f"{self.github.url}{AUTHORIZE}?")
         assert at_github, f"sent the browser to {location!r}, not to GITHUB_BASE_URL{AUTHORIZE}"

@@ -189,11 +189,16 @@ def test_made_up_refresh_token_is_refused(app: App, draw: Draw) -> None:
     Hint: verify what is signed; look up what is random.
     """
     person, other = join(app, draw), join(app, draw)
-    (_, mine), (_, theirs) = begin(app, person), begin(app, other)
+    session, (_, theirs) = begin(app, person), begin(app, other)
+    mine = session[1]
     spliced = [".".join([*mine.split(".")[:-1], theirs.split(".")[-1]])] if "." in mine else []
     names = [person["username"], person["email"], f"{person['username']}.{draw.secret(32)}"]
     for token in (mine[:-6], draw.secret(), "", "a.b.c", "%", "' OR 1=1 --", *names, *spliced):
         expect(refresh(app.api, token), REFUSED, "took a refresh token that nobody issued")
+    if mine.count(".") == 2:  # signed, so that one with a wrong signature says nothing about any session
+        log_out(app.api, (session[0], spliced[0]))
+        settled(app)
+        expect(me(app.api, session[0]), 200, "ended a session for a refresh token that nobody signed")
 
 
 @exercise("1.3")
@@ -294,6 +299,8 @@ def test_logging_out_kills_the_session(app: App, draw: Draw) -> None:
             newest = go_on(app, newest)
         expect(log_out(app.api, newest), 204, "did not log out")
         expect_dead(app, newest, "after logging out")
+        changed = change_password(app.api, newest[0], person["password"], draw.passphrase())
+        expect(changed, REFUSED, "let a session that has logged out change the password")
         expect(me(app.api, first[0]), REFUSED, "still took an older access token of a session that has logged out")
 
 

@@ -1,5 +1,6 @@
 """1.4 Whose loan is it?: how it is used, and how it is attacked."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -321,26 +322,39 @@ def test_other_members_cannot_be_changed_or_told_apart(
     before, seen = everything(app), set()
     unknown = (draw.username(), draw.username(), f"{ada.username}1", ada.username[:-1])
     for name in (ada.username, staff.username, disabled.username, *unknown):
-        answer = change_email(app, name, forge(app, bob.username), email=draw.email())
-        seen.add(expect(answer, (403, 404), "let a member change somebody else").status_code)
+        for email in (draw.email(), ada.email):
+            answer = change_email(app, name, forge(app, bob.username), email=email)
+            seen.add(expect(answer, (403, 404), "did not refuse to change somebody else").status_code)
     assert len(seen) == 1, "answered 403 for some names and 404 for others, which tells who is a member"
     assert everything(app) == before, "changed a loan or a member although it had refused"
 
 
 @exercise("1.4")
 @attack("API2:2023", "CWE-306")
-def test_nobody_comes_in_without_a_token(app: App, ada: Member, staff: Member, draw: Draw) -> None:
-    """Without a token, or with one that you did not sign, every route refuses.
+def test_nobody_comes_in_without_a_token(app: App, ada: Member, staff: Member, disabled: Member, draw: Draw) -> None:
+    """Without a token, or with one that 1.1 refuses, every route refuses.
 
     A role is worth as much as the proof of who has it.
 
     Hint: one dependency for all routes, that of 1.1.
     """
     before, id_ = everything(app), app.library.loans[ada.username][0]
-    forged = (forge(app, staff.username, key=draw.secret()), forge(app, staff.username, alg="none"))
+    now = int(time.time())
+    forged = (
+        forge(app, staff.username, key=draw.secret()),
+        forge(app, staff.username, alg="none"),
+        forge(app, staff.username, alg="HS512"),
+        forge(app, staff.username, iat=now - 7200, exp=now - 3600),
+        forge(app, staff.username, aud=draw.username()),
+        forge(app, staff.username, iss=draw.username()),
+        *(forge(app, staff.username, without=[claim]) for claim in ("exp", "iat", "iss", "aud")),
+        forge(app, draw.username()),
+    )
     for headers in ({}, *map(bearer, forged)):
         for method, path in (*ways(id_), ("GET", "/members")):
             expect(app.api.request(method, path, headers=headers), REFUSED, "let nobody in particular in")
         patch = app.api.patch(f"/members/{ada.username}", json={"email": draw.email()}, headers=headers)
         expect(patch, REFUSED, "let nobody in particular change a member")
+    gone = change_email(app, disabled.username, forge(app, disabled.username), email=draw.email())
+    expect(gone, REFUSED, "let a disabled member in")
     assert everything(app) == before, "changed a loan or a member although it had refused"

@@ -162,12 +162,14 @@ def test_redirect_uri_ignores_the_host_header(site: Site, github: GitHub, draw: 
     for public in (PUBLIC, f"https://{draw.username()}.example"):
         browser = Browser(site(public), github)
         for headers in forged:
-            answer = expect(browser.get("/login/github", headers=headers), (*REDIRECTS, *REFUSED), "fell over a header")
+            answer = expect(
+                browser.get("/login/github?next=/", headers=headers), (*REDIRECTS, *REFUSED), "fell over a header"
+            )
             if answer.status_code in REDIRECTS:
                 to = asked(answer.headers["location"]).get("redirect_uri", github.callback)
                 good = to.split("?")[0] == f"{public}/auth/github"
                 assert good, f"made GitHub send the code to {to!r} instead of PUBLIC_BASE_URL/auth/github"
-    expect(Browser(site(), github).get("/login/github"), REDIRECTS, "sends nobody to GitHub")
+    expect(Browser(site(), github).get("/login/github?next=/"), REDIRECTS, "sends nobody to GitHub")
 
 
 @exercise("1.5")
