@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def printable(text: str) -> str:
@@ -22,6 +22,8 @@ def link(source: str) -> str:
         return f"https://cwe.mitre.org/data/definitions/{found[1]}.html"
     if found := re.fullmatch(r"RFC (\d+)(?: §([\d.]+))?", source):
         return f"https://www.rfc-editor.org/rfc/rfc{found[1]}" + (f"#section-{found[2]}" if found[2] else "")
+    if source.startswith("CSP3 #"):
+        return "https://www.w3.org/TR/CSP3/" + source.removeprefix("CSP3 ")
     return ""
 
 
@@ -30,15 +32,15 @@ def code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))  # noqa: S704 - escaped first
 
 
-def render(template: str, **values: Any) -> str:
-    """A template filled in, everything escaped."""
-    return _templates().get_template(template).render(values)
+def render(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
+    """A template filled in, everything escaped; those of `folder` may extend ours."""
+    return _templates(folder).get_template(template).render(values)
 
 
 @cache
-def _templates() -> jinja2.Environment:
+def _templates(folder: Path) -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,

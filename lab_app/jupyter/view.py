@@ -9,6 +9,7 @@ from lab_app.harness.verdict import Result, Verdict
 from lab_app.jupyter.markup import printable, render
 
 STYLE = Path(__file__).with_name("view.css").read_text(encoding="utf-8")
+PAGE_STYLE = STYLE + Path(__file__).with_name("page.css").read_text(encoding="utf-8")  # of a page of its own
 SYMBOLS = {"passed": "✓", "not yet": "◐", "not attempted": "○", "does not start": "✗", "too slow": "◔"}
 MARKS = {
     ("attack", True): "✓ blocked",
@@ -16,6 +17,7 @@ MARKS = {
     ("legit", True): "✓ works",
     ("legit", False): "✗ broken",
 }
+SKIPPED = "– skipped"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ def view_of(verdict: Verdict, about: str = "") -> View:
     )
     closing = [line for line in (hint if judged(verdict) and verdict.failed() else "", about) if line]
     text = "\n".join([verdict_text(verdict), *map(printable, closing)])
-    return View(render("verdict.html", **_shown(verdict), closing=closing), text)
+    return View(render("verdict.html", **_shown(verdict), hints=False, closing=closing), text)
 
 
 def verdict_html(verdict: Verdict) -> str:
-    """A verdict as an HTML fragment that looks right under STYLE."""
-    return render("verdict.html", **_shown(verdict), closing=[])
+    """A verdict as an HTML fragment that looks right under STYLE, with its hints: on paper nobody can ask for one."""
+    return render("verdict.html", **_shown(verdict), hints=True, closing=[])
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -62,7 +64,10 @@ def in_words(verdict: Verdict) -> str:
     """14 of 18 checks; attacks count once everything that should work works"""
     if not judged(verdict):
         return ""
-    count = f"{round(verdict.score * len(verdict.results))} of {len(verdict.results)} checks"
+    made = verdict.made()
+    count = f"{round(verdict.score * len(made))} of {len(made)} checks"
+    if skipped := len(verdict.results) - len(made):
+        count += f", {skipped} skipped"
     broken = any(result.kind == "legit" for result in verdict.failed())
     return count + "; attacks count once everything that should work works" * broken
 
@@ -79,9 +84,13 @@ def _shown(verdict: Verdict) -> dict[str, Any]:
         "symbol": SYMBOLS[verdict.outcome],
         "words": in_words(verdict),
         "results": verdict.results if judged(verdict) else (),
-        "marks": MARKS,
+        "mark": _mark,
         "first": failed[0] if failed else None,
     }
+
+
+def _mark(result: Result) -> str:
+    return SKIPPED if result.skipped else MARKS[result.kind, result.passed]
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:
@@ -94,8 +103,10 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     for misconception in verdict.misconceptions:
         yield f"Often the cause: {misconception}"
     for result in verdict.results if judged(verdict) else ():
-        yield f"  {MARKS[result.kind, result.passed]:14} {result.title}"
-        if not result.passed:
+        yield f"  {_mark(result):14} {result.title}"
+        if result.skipped:
+            yield f"      {result.skipped}"
+        elif not result.passed:
             yield from ("      " + line for line in _told(result, whole=result is verdict.failed()[0]))
 
 
@@ -106,7 +117,7 @@ def _told(result: Result, whole: bool) -> Iterator[str]:
         yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
     yield f"Why: {result.why}"
     yield f"Source: {', '.join(result.sources)}"
-    yield from (f"Again: {exchange.curl}" for exchange in result.evidence)
+    yield from (f"Again: {exchange.curl}" for exchange in result.evidence if exchange.curl)
 
 
 def _indented(text: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def result(passed: bool = True, kind: str = "attack", text: str = "one") -> Result:
+def result(passed: bool = True, kind: str = "attack", text: str = "one", skipped: str = "") -> Result:
     """A check whose every text is recognisable."""
     return Result(
         name=f"test_{text}",
@@ -28,6 +28,7 @@ def result(passed: bool = True, kind: str = "attack", text: str = "one") -> Resu
         found="" if passed else f"found {text}",
         safe="" if passed else f"safe {text}.",
         evidence=() if passed else (Exchange(f"request {text}", f"response {text}", f"curl {text}"),),
+        skipped=skipped,
     )
 
 

@@ -119,3 +119,15 @@ def test_an_interrupted_check_leaves_the_kernel_usable(notebook: Notebook, tmp_p
     assert notebook.run("6 * 7") == "42"
     notebook.run(EXERCISE.solution)
     assert "passed (" in notebook.run('check("1.1")')
+
+
+def test_two_pages_are_shown_where_a_browser_can_reach_them(notebook: Notebook) -> None:
+    notebook.run("import os; from lab_app.jupyter import serve; from lab_app.jupyter.services import pages")
+    notebook.run("from lab_app.larkspur import cors; api = serve(cors.closed)")
+    shown = notebook.run("pages.show(api)")
+    assert [line.split(": ")[0].strip() for line in shown.splitlines()[1:]] == ["the frontend", "Mallory's page"]
+    assert notebook.run("'password' in pages.frontend.get('/about').json()") == "True"
+    assert notebook.run("'password' in pages.mallory.get('/about').json()") == "False"
+    assert notebook.run("pages.show(api)._repr_html_().count('<iframe')") == "2"
+    notebook.run("os.environ['JUPYTERHUB_SERVICE_PREFIX'] = '/user/ada/'")
+    assert notebook.run("pages.show(api)").startswith("Your notebook runs on a hub")

@@ -1,9 +1,12 @@
 """Apps that run in this process: replaced, stopped, linked to, and gone without a trace."""
 
 import socket
+import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import httpx
@@ -11,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from lab_app.jupyter.serve import ServeError, serve, stop_all
+from lab_app.jupyter.serve import Seen, ServeError, Way, serve, stop_all, way_to
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +141,42 @@ def test_ports_are_given_back() -> None:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
+
+
+def test_every_answer_is_remembered() -> None:
+    served = serve(app_saying("one"))
+    served.get("/", headers={"Origin": "https://app.example"})
+    served.post("/nowhere")
+    assert served.seen == [Seen("https://app.example", "GET", "/", 200), Seen("", "POST", "/nowhere", 404)]
+
+
+def test_a_kernel_of_ones_own_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JUPYTERHUB_SERVICE_PREFIX", "CODESPACES"):
+        monkeypatch.delenv(name, raising=False)
+    assert way_to(8123) == Way("http://127.0.0.1:8123")
+
+
+@pytest.mark.parametrize(("installed", "url"), [(True, "/user/ada/proxy/8123"), (False, "")])
+def test_on_a_hub_the_way_leads_through_its_proxy(monkeypatch: pytest.MonkeyPatch, installed: bool, url: str) -> None:
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
+    proxy = types.ModuleType("jupyter_server_proxy") if installed else None
+    if proxy:
+        proxy.__spec__ = ModuleSpec(proxy.__name__, None)
+    monkeypatch.setitem(sys.modules, "jupyter_server_proxy", proxy)  # type: ignore[arg-type]
+    way = way_to(8123)
+    assert way.url == url
+    assert "hub" in way.limits
+    served = serve(app_saying("one"))
+    assert served.get("/").json()["word"] == "one"
+    assert way.limits in served._repr_html_()
+    assert (f'href="/user/ada/proxy/{served.port}/"' in served._repr_html_()) is installed
+
+
+def test_in_a_codespace_every_port_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    monkeypatch.setenv("CODESPACES", "true")
+    monkeypatch.setenv("CODESPACE_NAME", "happy-owl-42")
+    monkeypatch.setenv("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN", "app.github.dev")
+    way = way_to(8123)
+    assert way.url == "https://happy-owl-42-8123.app.github.dev"
+    assert "codespace" in way.limits

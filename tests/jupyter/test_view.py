@@ -43,13 +43,14 @@ def test_every_outcome_is_said_in_words(outcome: str) -> None:
 
 
 def test_a_failed_check_tells_all_in_both() -> None:
-    html, text = Text(verdict_html(VERDICTS["not yet"])).text, verdict_text(VERDICTS["not yet"])
+    html, text = Text(view_of(VERDICTS["not yet"]).html).text, verdict_text(VERDICTS["not yet"])
     parts = "title found safe request response why source curl".split()
     for shown in (html, text):
         assert "✗ not blocked" in shown
         assert "known cause" in shown
         assert [part for part in parts if f"{part} a" not in shown] == []
-        assert "hint a" not in shown
+        assert "Hint" not in shown, "a notebook gives one hint at a time"
+    assert "hint a" in Text(verdict_html(VERDICTS["not yet"])).text, "a page on paper has no hint() to ask"
     assert "curl b" in text
     assert "request b" in html
 
@@ -70,6 +71,17 @@ def test_the_score_is_said_in_words(results: tuple[Result, ...], words: str) -> 
     judged = verdict("not yet", *results)
     assert words in Text(verdict_html(judged)).text
     assert words in verdict_text(judged)
+
+
+def test_a_skipped_check_says_why_and_counts_neither_way() -> None:
+    judged = verdict("passed", result(text="a"), result(False, text="b", skipped="No browser here."))
+    for shown in (Text(verdict_html(judged)).text, verdict_text(judged)):
+        assert "1 of 1 checks, 1 skipped" in shown
+        assert "– skipped" in shown
+        assert "No browser here." in shown
+        assert "found b" not in shown
+    assert judged.score == 1
+    assert judged.failed() == ()
 
 
 def test_an_answer_that_was_not_judged_has_no_table() -> None:
@@ -109,6 +121,7 @@ def test_sources_lead_to_where_they_can_be_read() -> None:
     assert link("CWE-347") == "https://cwe.mitre.org/data/definitions/347.html"
     assert link("RFC 8725 §3.1") == "https://www.rfc-editor.org/rfc/rfc8725#section-3.1"
     assert link("RFC 7519") == "https://www.rfc-editor.org/rfc/rfc7519"
+    assert link("CSP3 #security-nonces") == "https://www.w3.org/TR/CSP3/#security-nonces"
     assert link("javascript:alert(1)") == ""
 
 
