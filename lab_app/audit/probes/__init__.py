@@ -1,0 +1,1 @@
+"""What is asked of a running app, one module for each kind of weakness."""

@@ -1,0 +1,1 @@
+"""What can be seen without running the app: its code, its settings, its dependencies, its front server."""

@@ -1,0 +1,1 @@
+"""Apps that are hard to audit, each in one way."""
