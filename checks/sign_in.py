@@ -25,6 +25,7 @@ class Browser:
     def __init__(self, app: App, github: GitHub) -> None:
         self.app, self.github = app, github
         self.public = app.env["PUBLIC_BASE_URL"]
+        github.callback = f"{self.public}/auth/github"
         self.http = app.browser(self.public)
         self.answers: list[httpx.Response] = []
 

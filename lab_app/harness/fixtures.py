@@ -182,7 +182,6 @@ def site(answer: Answer, github: "GitHub") -> Callable[..., App]:
     from lab_app.runner.services.github import environment
 
     def shared(public: str = "http://larkspur.example") -> App:
-        github.callback = f"{public}/auth/github"
         session_secret = Draw(answer.seed, answer.title, "session").secret()
         return answer.shared(**environment(github, public, session_secret))
 
