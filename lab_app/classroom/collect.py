@@ -35,7 +35,7 @@ class CollectError(Trouble):
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's notebooks, and when they were handed in, in UTC, if anything says so.
+    """One student's notebooks, of which there may be none, and when they came, in UTC, if anything says so.
 
     `number`: by which Canvas or Moodle knows the student, if the download came from there.
     """
@@ -74,6 +74,11 @@ def collect(paths: list[Path], work: Path) -> Collected:
             f"{paths[0]} holds no notebooks. It should hold a folder per student: {paths[0]}/STUDENT/01_….ipynb."
         )
     return Collected(submissions, refused)
+
+
+def nothing_of(student: str) -> str:
+    """What is said of somebody who is there without a notebook."""
+    return f"{student}: there is no notebook to grade."
 
 
 class _Heap:
@@ -220,8 +225,7 @@ class _Heap:
         kept, sentences = sift(found)
         refused += [f"{name}: {sentence}" for sentence in sentences]
         if not kept:
-            refused.append(f"{name}: there is no notebook to grade.")
-            return None
+            refused.append(nothing_of(name))
         times = [self.when[owner] for owner in owners if owner in self.when]
         numbers = {owner.number for owner in owners}
         number = numbers.pop() if len(numbers) == 1 else ""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lab_app.classroom.alike import fingerprint
-from lab_app.classroom.collect import Submission, collect
+from lab_app.classroom.collect import Submission, collect, nothing_of
 from lab_app.classroom.crew import cores, crew
 from lab_app.classroom.store import Store, Student
 from lab_app.classroom.work import Task, key_of, patiently, version
@@ -105,7 +105,8 @@ class _Plan:
             troubles = [f"{submission.student}: {one}" for one in why]
             self.tally.troubles += troubles
             prints = {number: fingerprint(one.source, number) for number, one in offered.items() if not one.trouble}
-            student = Student(submission.student, submission.when, tuple(troubles), submission.number)
+            told = troubles if submission.notebooks else [nothing_of(submission.student)]
+            student = Student(submission.student, submission.when, tuple(told), submission.number)
             self.store.enroll(student, prints)
             missing = {n: ("", untried(n, one)) for n, one in offered.items() if one.trouble}
             self.store.keep(submission.student, missing, self.wish.jailed)

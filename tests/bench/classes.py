@@ -1,7 +1,7 @@
 """A class of generated submissions, side by side in one run: python -m tests.bench.classes [STUDENTS]
 
-Memory and time of a long class, two workers against one, what queue, store and report cost beside the checks, what a
-kill costs, and nbgrader on the same notebooks with the same checks, where it is installed (see `NBGRADER`).
+Memory and time of a long class, two workers against one, what queue, store and report cost beside the checks; and
+nbgrader and otter on the same notebooks with the same checks, where they are (`NBGRADER`, `OTTER`).
 """
 
 import json
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +33,16 @@ QUICK = "9.4"  # the exercise whose checks take least, so that what is ours show
 WHOLE = "03_cors"
 STUDENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 NBGRADER = next(iter(sorted((ROOT / ".venv").glob("nbgrader-extra/*"))), None)  # where the tests have put it
+OTTER = ROOT / ".venv" / "otter-extra"
+OTTER_TEST = '''OK_FORMAT = True
+CODE = r""">>> from lab_app.classroom.nbgrader import points
+>>> points("{section}.ipynb", "{number}", 10)
+10.0
+"""
+CASE = {{"code": CODE, "hidden": False, "locked": False}}
+SUITE = {{"type": "doctest", "scored": True, "setup": "", "teardown": "", "cases": [CASE]}}
+test = {{"name": "{number}", "points": 10, "suites": [SUITE]}}
+'''
 
 
 def class_of(folder: Path, students: int, section: str, *numbers: str) -> Path:
@@ -105,8 +116,8 @@ def workers(top: Path) -> None:
     print(f"two workers / one: {two / one:.2f} (≥ 1.8)", flush=True)
 
 
-def against_nbgrader(top: Path, students: int = 8) -> None:
-    """Whole notebooks, the same checks, two cores each: our two workers, two processes of nbgrader."""
+def whole_notebooks(top: Path, students: int = 8) -> None:
+    """The same notebooks and checks on two cores: our two workers, and two processes of each other grader."""
     folder = class_of(top / "whole", students, WHOLE, *exercises(WHOLE))
     began = time.perf_counter()
     grade([folder], top / "whole-out", Wish(workers=2), Console(quiet=True))
@@ -114,40 +125,90 @@ def against_nbgrader(top: Path, students: int = 8) -> None:
     with Store(top / "whole-out" / "class.db") as store:
         judging = sum(verdict.seconds for one in store.students() for verdict in store.verdicts(one.name).values())
     print(f"whole notebooks: {ours:.2f} s each; {judging / 2 / students:.2f} of it in the checks")
+    against_nbgrader(top, folder, ours)
+    against_otter(top, folder, ours)
+
+
+def against_nbgrader(top: Path, folder: Path, ours: float) -> None:
+    """Its autograde executes each notebook and its graded cells."""
     if NBGRADER is None:
-        print("nbgrader is not here: run tests/classroom/test_release.py once, which installs it")
+        print("nbgrader is not here: run tests/classroom/test_nbgrader.py once, which installs it")
         return
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{NBGRADER}"}
-    env["PATH"] = f"{NBGRADER}/bin{os.pathsep}{env['PATH']}"  # where it looks for alembic
+    env = with_extra(NBGRADER)
     courses = []
     for half in (0, 1):
         course = top / f"course-{half}"
         release(course, "nbgrader", [WHOLE[:2]])
-        nbgrader(course, env, "generate_assignment", WHOLE)
-        for path in sorted(folder.iterdir())[half::2]:
+        subprocess.run(nbgrader("generate_assignment", WHOLE), cwd=course, env=env, check=True)
+        for path in halves(folder)[half]:
             target = course / "submitted" / path.name / WHOLE
             target.mkdir(parents=True)
             shutil.copy(path / f"{WHOLE}.ipynb", target)
         courses.append(course)
     began = time.perf_counter()
-    both = [subprocess.Popen(command("autograde", WHOLE), cwd=course, env=env) for course in courses]
-    codes = [one.wait() for one in both]
-    theirs = (time.perf_counter() - began) / students
-    print(f"nbgrader autograde, exit codes {codes}: {theirs:.2f} s each; ours / theirs {ours / theirs:.2f} (≤ 0.125)")
+    both = [subprocess.Popen(nbgrader("autograde", WHOLE), cwd=course, env=env) for course in courses]
+    say("nbgrader autograde", began, [one.wait() for one in both], folder, ours, "≤ 0.125")
 
 
-def command(*words: str) -> list[str]:
+def against_otter(top: Path, folder: Path, ours: float) -> None:
+    """Its run executes each notebook, then its tests, each of which asks for the same points."""
+    if not OTTER.exists():
+        print(f"otter is not here: pip install --target {OTTER} otter-grader")
+        return
+    env, tests, autograder = with_extra(OTTER), top / "otter-tests", top / "autograder.zip"
+    tests.mkdir()
+    for number in exercises(WHOLE):
+        (tests / f"q{number.replace('.', '_')}.py").write_text(OTTER_TEST.format(section=WHOLE, number=number))
+    none = ("--no-config", "--no-requirements", "--no-environment")
+    subprocess.run(otter("generate", "-t", tests, "-o", autograder, *none), env=env, check=True)
+
+    def one_after_another(half: list[Path]) -> list[int]:
+        return [scored(path, autograder, env) for path in half]
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor() as two:
+        codes = [code for part in two.map(one_after_another, halves(folder)) for code in part]
+    say("otter run", began, codes, folder, ours, "≤ 0.067")
+
+
+def scored(path: Path, autograder: Path, env: dict[str, str]) -> int:
+    """Otter's exit code for a student's folder, or -1 when it gave less than all points."""
+    command = otter("run", "-a", autograder, "-o", path, "--no-logo", path / f"{WHOLE}.ipynb")
+    code = subprocess.run(command, env=env, capture_output=True, check=False).returncode
+    tests = json.loads((path / "results.json").read_text())["tests"][1:]
+    return code if all(test["score"] == test["max_score"] for test in tests) else -1
+
+
+def halves(folder: Path) -> tuple[list[Path], list[Path]]:
+    """A class for two processes."""
+    everybody = sorted(folder.iterdir())
+    return everybody[::2], everybody[1::2]
+
+
+def say(what: str, began: float, codes: list[int], folder: Path, ours: float, target: str) -> None:
+    """Print another grader's seconds a student beside ours."""
+    theirs = (time.perf_counter() - began) / len(list(folder.iterdir()))
+    print(f"{what}, exit codes {codes}: {theirs:.2f} s each; ours / theirs {ours / theirs:.3f} ({target})", flush=True)
+
+
+def with_extra(packages: Path) -> dict[str, str]:
+    """The environment in which a grader is found that is no part of requirements.txt."""
+    path = f"{packages}/bin{os.pathsep}{os.environ['PATH']}"  # where nbgrader looks for alembic
+    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{packages}", "PATH": path}
+
+
+def nbgrader(*words: str) -> list[str]:
     """An nbgrader command."""
     return [sys.executable, "-m", "nbgrader", *words]
 
 
-def nbgrader(course: Path, env: dict[str, str], *words: str) -> None:
-    """Run one to its end."""
-    subprocess.run(command(*words), cwd=course, env=env, check=True)
+def otter(*words: object) -> list[str]:
+    """An otter command."""
+    return [sys.executable, "-m", "otter", *map(str, words)]
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         long_class(Path(place))
         workers(Path(place))
-        against_nbgrader(Path(place))
+        whole_notebooks(Path(place))

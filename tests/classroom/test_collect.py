@@ -151,7 +151,6 @@ def gather(tmp_path: Path) -> Iterator[Callable[..., Collected]]:
         collected = collect(list(paths), tmp_path / "work")
         for submission in collected.submissions:
             assert submission.student.isprintable()
-            assert submission.notebooks
             for path in submission.notebooks:
                 assert path.is_file()
                 assert not path.is_symlink()
@@ -165,11 +164,13 @@ def gather(tmp_path: Path) -> Iterator[Callable[..., Collected]]:
 
 
 def names(collected: Collected) -> list[str]:
-    return [submission.student for submission in collected.submissions]
+    return [submission.student for submission in collected.submissions if submission.notebooks]
 
 
 def contents(collected: Collected) -> dict[str, list[bytes]]:
-    return {one.student: [path.read_bytes() for path in one.notebooks] for one in collected.submissions}
+    return {
+        one.student: [path.read_bytes() for path in one.notebooks] for one in collected.submissions if one.notebooks
+    }
 
 
 @pytest.mark.parametrize("form", [as_folder, as_zip])
@@ -346,9 +347,7 @@ def test_a_hundred_bombs_cost_one_student_one_allowance(
         for name in archive.namelist():
             archive.read(name)
     assert took < (time.process_time() - began) / 5
-    assert collected.refused[-1] == "eve: there is no notebook to grade." or "eve: 0.ipynb and 299 more" in str(
-        collected
-    )
+    assert "eve: there is no notebook to grade." in collected.refused
 
 
 def test_endless_names_are_cut(tmp_path: Path, gather: Callable[..., Collected]) -> None:

@@ -17,17 +17,19 @@ from lab_app.workbook.source import ROOT
 from tests.classroom.classes import GRADE, NUMBERS, SECTION, grade, grades, hand_in, notebook_with, solution
 
 EVIL = "<img src=x onerror=alert(1)>"
-NAMES = ("ada", EVIL, "charles", "dora")
+NAMES = ("ada", EVIL, "charles", "dora", "erwin")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class of four: all right, one right, the starter, and a file that is no notebook."""
+    """A class of five: all right, one right, the starter, a file that is no notebook, and no notebook at all."""
     folder = tmp_path_factory.mktemp("class")
     hand_in(folder, "ada", notebook.built(SECTION, solved=True))
     hand_in(folder, EVIL, notebook_with({"3.4": solution("3.4")}))
     hand_in(folder, "charles", notebook.built(SECTION))
     hand_in(folder, "dora", "not a notebook")
+    (folder / "erwin").mkdir()
+    (folder / "erwin" / "notes.txt").write_text("sorry")
     return folder
 
 
@@ -45,7 +47,7 @@ def test_the_gradebook_has_a_row_a_student_and_a_column_an_exercise(graded: tupl
     assert [float(rows["ada"][number]) for number in NUMBERS] == [1.0] * len(NUMBERS)
     assert float(rows["ada"]["total"]) == len(NUMBERS)
     assert float(rows[EVIL]["3.4"]) == float(rows[EVIL]["total"]) == 1.0
-    assert float(rows["charles"]["total"]) == float(rows["dora"]["total"]) == 0.0
+    assert all(float(rows[name]["total"]) == 0.0 for name in ("charles", "dora", "erwin"))
 
 
 def test_every_verdict_is_kept(graded: tuple[object, Path]) -> None:
@@ -62,7 +64,8 @@ def test_a_file_that_cannot_be_read_is_named_and_loses_nobody_else(
     ran = graded[0]
     assert ran.returncode == 1
     assert f"dora: {SECTION}.ipynb is no notebook" in " ".join(ran.stderr.split())
-    assert "4 students: 5 answers judged" in ran.stdout
+    assert "erwin: there is no notebook to grade." in " ".join(ran.stderr.split())
+    assert "5 students: 5 answers judged" in ran.stdout
 
 
 @pytest.mark.parametrize("first", ["a.ipynb", "z.ipynb"])
@@ -86,6 +89,7 @@ def test_everybody_gets_a_page_and_no_page_is_scripted(graded: tuple[object, Pat
     both = [*pages.values(), *(path.read_text() for path in graded[1].glob("*.html"))]
     assert all("<img" not in page and "<script" not in page for page in both)
     assert "is no notebook" in pages["dora.html"]
+    assert "there is no notebook to grade" in pages["erwin.html"]
     assert "still the starter" in pages["charles.html"]
 
 
