@@ -1,5 +1,8 @@
 """What is seen without asking: code, logs, secrets, pins, nginx and Dependabot files, each beside its harmless twin."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -144,6 +147,56 @@ def test_debug_mode_and_a_cookie_without_secure_are_found(tree: Callable[..., Tr
 def test_an_argument_that_is_a_secret_is_found_by_its_own_name(tree: Callable[..., Tree]) -> None:
     call = 'register("hub", client_id="x", client_secret="8a1f0c3b5d7e9f1a2b3c4d5e6f708192")'
     assert keys(secrets.look(tree(query=call))) == ["secret-in-source at app.py:19"]
+
+
+TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
+DRAWN = "9f8a7b6c5d4e3f2a1b0c9d8e"
+FILES = {
+    "Dockerfile": f"FROM python:3.12\nENV SECRET_KEY={DRAWN}\nENV API_KEY_FILE=/run/secrets/key\nARG DB_PASSWORD\n",
+    "compose.yaml": f"environment:\n  - JWT_SECRET={DRAWN}\n  - DB_PASSWORD=${{DB_PASSWORD}}\n",
+    "web/docker-compose.yml": f"environment:\n  GITHUB_PASSWORD: {TOKEN}\n  API_KEY: '{DRAWN}'\n",
+    ".env": f"# here\nexport SECRET_KEY={DRAWN}\nDB_PASSWORD=changethis\n",
+    ".env.example": f"SECRET_KEY={DRAWN}\n",
+}
+SET = [("compose.yaml", 2), ("Dockerfile", 2), ("web/docker-compose.yml", 2), ("web/docker-compose.yml", 3)]
+
+
+@pytest.fixture
+def settled(tmp_path: Path) -> Path:
+    """Files that set variables."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def secrets_in(top: Path) -> list[tuple[str, int]]:
+    """Where secrets were found; none of them is repeated."""
+    found = list(secrets.look(Tree(top)))
+    assert DRAWN not in str(found)
+    assert TOKEN not in str(found)
+    assert {each.weakness.name for each in found} == {"secret-in-source"}
+    return sorted((each.place.file, each.place.line) for each in found if each.place)
+
+
+def test_a_secret_that_is_set_where_the_app_starts_is_found(settled: Path) -> None:
+    (settled / ".gitignore").write_text(".venv/\n/.env\n")
+    assert secrets_in(settled) == sorted(SET)
+
+
+def test_an_environment_file_that_nothing_ignores_goes_with_the_source(settled: Path) -> None:
+    assert secrets_in(settled) == sorted([(".env", 2), *SET])
+
+
+def test_what_is_not_in_the_repository_is_nobodys_business(settled: Path) -> None:
+    git = shutil.which("git")
+    if not git:
+        assert "CI" not in os.environ
+        pytest.skip("git is not installed")
+    subprocess.run([git, "init", "-q"], cwd=settled, check=True)
+    assert secrets_in(settled) == sorted(SET)
+    subprocess.run([git, "add", "."], cwd=settled, check=True)
+    assert secrets_in(settled) == sorted([(".env", 2), *SET])
 
 
 def test_tests_and_environments_are_not_looked_at(tmp_path: Path, tree: Callable[..., Tree]) -> None:
