@@ -29,6 +29,18 @@ class Server(uvicorn.Server):
         while not await self.on_tick(0):
             await asyncio.sleep(TICK_SECONDS)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End at once if nobody is being answered; uvicorn takes another 0.1 s to look."""
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(TICK_SECONDS)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+        elif not self.force_exit:
+            await self.lifespan.shutdown()
+
 
 def config(app: Any, **settings: Any) -> uvicorn.Config:
     """What all have in common. Proxy headers off: who the client is stays the app's own decision."""
