@@ -150,7 +150,12 @@ def _report(out: Path, rules: dict[str, object]) -> None:
     from lab_app.classroom.store import Store
 
     with Store(out / "class.db") as store:
-        write(store, out, policy_of(store, **rules))
+        try:
+            policy = policy_of(store, **rules)
+        except Trouble:
+            write(store, out, policy_of(store))  # what was judged is not lost for a mistake in the rules
+            raise
+        write(store, out, policy)
 
 
 @app.command()

@@ -64,7 +64,10 @@ def expect_known(store: Store, policy: Policy) -> None:
     """Raises PolicyError and SourceError for rules about somebody or something that is not there."""
     strangers = sorted(set(policy.overrides) - {student.name for student in store.students()})
     if strangers:
-        raise PolicyError(f"A score is set by hand for {strangers[0]}, who has handed in nothing.")
+        raise PolicyError(
+            f"A score is set by hand for {strangers[0]}, who has handed in nothing. Correct the name or take the line "
+            "out, and give the rules to `report` again: what is written follows the rules as they were."
+        )
     held(policy.held_back)
 
 

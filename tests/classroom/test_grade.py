@@ -188,3 +188,19 @@ def test_every_student_exercise_and_run_has_values_of_its_own_from_the_secret(tm
     seeds = [first.seed(*one) for one in drawn]
     assert seeds == [resumed.seed(*one) for one in drawn], "a killed run goes on with the values it began with"
     assert len({*seeds, *(again.seed(*one) for one in drawn), *(other.seed(*one) for one in drawn)}) == 12
+
+
+def test_a_score_for_nobody_loses_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ada.ipynb").write_text(notebook.built(SECTION))
+    (tmp_path / "marks.csv").write_text("student,exercise,score,reason\nadda,3.1,1,showed it in class\n")
+    rules = ["--overrides", str(tmp_path / "marks.csv")]
+    with pytest.raises(SystemExit) as end:
+        main(["grade", str(tmp_path / "ada.ipynb"), "--out", str(tmp_path / "out"), *rules])
+    assert end.value.code == 1
+    assert "by hand for adda, who has handed in nothing" in " ".join(capsys.readouterr().err.split())
+    assert float(grades(tmp_path / "out")["ada"]["total"]) == 0.0
+    (tmp_path / "marks.csv").write_text("student,exercise,score,reason\nada,3.1,1,showed it in class\n")
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(tmp_path / "out"), *rules])
+    assert not end.value.code
+    assert float(grades(tmp_path / "out")["ada"]["total"]) == 1.0
