@@ -33,7 +33,8 @@ class Tables:
     def add(self, mine: Marks) -> None:
         """One student: a row, and a line for each verdict."""
         scores = [f"{mine.scores[number]:.4f}" for number in self.numbers]
-        late, name, number = [str(mine.days_late)] * self.late, no_formula(mine.student.name), mine.student.number
+        days_late = str(mine.days_late) if mine.student.handed_in else ""  # nobody knows
+        late, name, number = [days_late] * self.late, no_formula(mine.student.name), mine.student.number
         self.grades.writerow([name, *scores, f"{mine.total:.4f}", *late])
         self.canvas.writerow([name, number, "", "", "", f"{mine.total:.2f}"])
         self.moodle.writerow([f"Participant {number}" * bool(number), name, f"{mine.total:.2f}", len(self.numbers)])

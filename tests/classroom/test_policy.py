@@ -1,5 +1,6 @@
 """The teacher's rules, and what they make of verdicts."""
 
+import csv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from lab_app.classroom.hold_back import concealed
 from lab_app.classroom.marks import marks
 from lab_app.classroom.policy import Override, Policy, PolicyError, from_json, read_due, read_overrides, to_json
+from lab_app.classroom.report import report
 from lab_app.classroom.store import Store, Student
 from lab_app.harness.evidence import Exchange
 from lab_app.harness.verdict import Result, Verdict
@@ -98,3 +100,10 @@ def test_a_spreadsheet_is_no_csv(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04\xff\xfe\x00")
     with pytest.raises(PolicyError):
         read_overrides(path)
+
+
+def test_a_delay_that_nobody_knows_is_no_number(store: Store, tmp_path: Path) -> None:
+    store.enroll(Student("eve", None), {})
+    report(store, tmp_path, Policy(due=DUE))
+    with (tmp_path / "grades.csv").open(newline="") as file:
+        assert {row["student"]: row["days_late"] for row in csv.DictReader(file)} == {"ada": "0", "bob": "2", "eve": ""}
