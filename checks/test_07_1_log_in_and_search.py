@@ -24,6 +24,8 @@ from lab_app.harness import REFUSED, App, attack, exercise, expect, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member, hashed
 
+BOTH_QUOTES = ' -- "'  # whoever quotes by what a text holds is right for one kind of quotes, and not for both
+
 
 def log_in(api: httpx.Client, username: str, password: str) -> httpx.Response:
     """The JSON login of this exercise."""
@@ -117,7 +119,7 @@ def test_sql_is_no_name(api: httpx.Client, ada: Member, staff: Member) -> None:
     """
     openings = [opening.format(ada.username) for opening in OPENINGS[:3]]
     tails = (*CLOSINGS, " OR '1'='1", " OR 1=1 --", " AND 'a'='a", " LIMIT 1 --", " UNION SELECT * FROM members --")
-    for opening, tail in product(openings, tails):
+    for opening, tail in product(openings, (*tails, BOTH_QUOTES)):
         expect(log_in(api, opening + tail, ada.password), REFUSED, "logged somebody in under a name that is SQL")
     for name in ("' OR '1'='1", "' OR 1=1 --", f"' OR username = '{ada.username}", f"x' OR id = {ada.id} --"):
         expect(log_in(api, name, ada.password), REFUSED, "logged somebody in under a name that is SQL")
@@ -180,7 +182,23 @@ def test_a_search_brings_no_other_rows(app: App, api: httpx.Client, draw: Draw) 
     for opening in (form.format(word(draw)) for form in OPENINGS):
         for payload in unions(opening) + [opening + closing for closing in CLOSINGS]:
             shelves.nothing_else(search(api, payload))
-    for payload in ("'", '"', "''", "\\'", "';", "`", "%27", "'||'", "' ESCAPE '", "\u02bc OR 1=1", "＇ OR 1=1 --"):
+    for payload in unions(f"{word(draw)}'"):
+        shelves.nothing_else(search(api, payload.replace(" WHERE role = 'staff' --", BOTH_QUOTES)))
+    for payload in (
+        "'",
+        '"',
+        "'\"",
+        "\"'",
+        "''",
+        "\\'",
+        "';",
+        "`",
+        "%27",
+        "'||'",
+        "' ESCAPE '",
+        "\u02bc OR 1=1",
+        "＇ OR 1=1 --",
+    ):
         shelves.nothing_else(search(api, payload))
 
 

@@ -19,7 +19,16 @@ PATIENCE = 3  # seconds until a name must have appeared
 # The words of a driver or of a database about its own trouble; no reader of an API needs them.
 ERROR_WORDS = (
     *("sqlalche", "sqlite3", "psycopg", "operationalerror", "programmingerror", "no such table", "undefinedtable"),
-    *("[sql:", "[parameters", "syntax error", 'relation "', 'relation \\"', "line 1:", "traceback"),
+    *(
+        "[sql:",
+        "[parameters",
+        "binding parameter",
+        "syntax error",
+        'relation "',
+        'relation \\"',
+        "line 1:",
+        "traceback",
+    ),
     *(
         "select id",
         "select *",
@@ -126,6 +135,35 @@ def test_the_report_counts_loans_by_name(launch: Callable[..., App], draw: Draw)
         assert not appears(report(app).json(), former), "still shows a name that the member has changed"
         if restart:
             app.restart()
+
+
+@exercise("7.4")
+@legit("CWE-694")
+def test_members_may_share_a_name(launch: Callable[..., App], draw: Draw) -> None:
+    """The loans of two members who choose the same name are counted, together or one by one.
+
+    Nobody owns a display name. Whoever takes yours must not make your loans disappear.
+
+    Hint: `GROUP BY` the name and `SUM`; a dict with the names as keys keeps the last of them only.
+    """
+    app = launch()
+    ada, bob, name = app.library.ada, app.library.bob, draw.username()
+    lend(app, bob, 5)
+    for member in (ada, bob):
+        expect(choose(app, member.username, name), 200, "refused a display name that somebody else has")
+    until = time.monotonic() + PATIENCE
+    while not (counted := shared(answer := report(app), name)) and time.monotonic() < until:
+        time.sleep(0.02)
+    if not counted:
+        wanted = "A safe app counts their 2 and 7 loans there, or 9."
+        raise CheckFailed("lost loans of two members of one name", wanted, exchange_of(answer.request, answer))
+
+
+def shared(answer: httpx.Response, name: str) -> bool:
+    """Whether two and seven loans, or nine, stand next to a name. Raises CheckFailed."""
+    body = json_of(expect(answer, 200, "refused the report to the staff"))
+    found = {number for part in neighbourhoods(body, name) for number in integers(part)}
+    return 9 in found or {2, 7} <= found
 
 
 @exercise("7.4")
@@ -302,18 +340,23 @@ def test_the_databases_words_stay_inside(launch: Callable[..., App], draw: Draw)
         yield report(app)
         yield choose(app, ada.username, draw.username())
 
+    for odd in ({"a": 1}, ["a"], 10**30):
+        is_silent(choose(app, ada.username, odd))
     for table in ("books", "loans", "members"):
         away = f"{table}_{draw.username()}"
         app.sql(f"ALTER TABLE {table} RENAME TO {away}")
         for answer in answers():
-            shown = answer.text.lower()
-            leaked = [word for word in (*ERROR_WORDS, away) if word in shown]
-            if leaked:
-                found = f"answered with the database's own words ({leaked[0].strip()})"
-                raise CheckFailed(
-                    found, "A safe app says that something went wrong.", exchange_of(answer.request, answer)
-                )
+            is_silent(answer, away)
         app.sql(f"ALTER TABLE {away} RENAME TO {table}")
+
+
+def is_silent(answer: httpx.Response, *names: str) -> None:
+    """An answer has none of the database's words in it, and none of these names. Raises CheckFailed."""
+    shown = answer.text.lower()
+    leaked = [word for word in (*ERROR_WORDS, *names) if word in shown]
+    if leaked:
+        found = f"answered with the database's own words ({leaked[0].strip()})"
+        raise CheckFailed(found, "A safe app says that something went wrong.", exchange_of(answer.request, answer))
 
 
 @exercise("7.4")
