@@ -252,6 +252,8 @@ def test_forwarded_hosts_change_no_link(site: App, draw: Draw) -> None:
     tries = (
         {"X_Forwarded_Host": evil},
         {"X_Forwarded_Host": f"{HOST}, {evil}"},
+        {"X_Forwarded_Host": "api.books.example"},
+        {"X_Forwarded_Host": f"{draw.username()}.larkspur.example", "Forwarded": "host=api.books.example"},
         {"X_Forwarded_Host": evil, "X_Forwarded_Proto": "http", "X_Forwarded_Port": "8080", "X_Forwarded_Prefix": "/x"},
         {"X_Forwarded_Prefix": f".{evil}/", "X_Script_Name": f"@{evil}/"},
         {"Forwarded": f"host={evil};proto=http"},

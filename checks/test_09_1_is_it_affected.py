@@ -100,6 +100,8 @@ def test_last_affected_is_itself_affected(desk: Desk, draw: Draw) -> None:
             (one, f"{n}.{k}.5", False),
             (one, f"{n}.{k + 1}.0", False),
         ]
+        only = advisory(draw, f"introduced {last}, last_affected {last}")
+        cases += [(only, last, True), (only, f"{n}.{k}.3", False), (only, f"{n}.{k}.5", False)]
     expect_read(desk, *cases)
 
 
@@ -231,8 +233,15 @@ def test_every_range_and_every_entry_counts(desk: Desk, draw: Draw) -> None:
     affected = (f"{n}.2", f"{n + 2}.1", f"{n + 2}.4", f"{n + 3}.5", f"{n + 3}.9")
     safe = (f"{n}.0", f"{n}.5", f"{n + 1}.5", f"{n + 2}.5", f"{n + 3}.4")
     every = (*ranges, entries, backwards)
+    wide, narrow = f"introduced {n}.1, fixed {n}.9", f"introduced {n}.3, fixed {n}.5"
+    overlapping = [advisory(draw, *each) for each in ((wide, narrow), (narrow, wide))]
     expect_read(
         desk,
+        *(
+            (one, f"{n}.{minor}", affected)
+            for one in overlapping
+            for minor, affected in ((2, True), (7, True), (9, False))
+        ),
         *((one, version, True) for one in every for version in affected),
         *((one, version, False) for one in every for version in safe),
     )
