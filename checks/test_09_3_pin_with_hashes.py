@@ -75,10 +75,10 @@ def plain(draw: Draw) -> House:
 
 
 def knotty(draw: Draw) -> House:
-    """Names of several spellings, extras, markers, a bound that somebody else sets, a wheel for another Python."""
+    """Names of several spellings, extras, markers, a bound that somebody else sets, wheels for other Pythons."""
     house, n = House(), draw.number(2, 8)
-    asked, unasked, never, bound, setter, cool, old = (draw.username() for _ in range(7))
-    one, two, speller = draw.username(), draw.username(), draw.username()
+    asked, unasked, never, bound, setter, cool, old, base = (draw.username() for _ in range(8))
+    one, two, speller, late = draw.username(), draw.username(), draw.username(), draw.username()
     lines = [f'{asked}>={n} ; extra == "fast"', f'{unasked} ; extra == "slow"', f'{never} ; python_version < "3"']
     house.put(f"{one}_{two}", f"{n}.1", *lines, extras=("fast", "slow"))
     house.put(asked, f"{n}.5")
@@ -90,8 +90,11 @@ def knotty(draw: Draw) -> House:
     house.put(cool, "1.0", f"{one.capitalize()}.{two}", old)
     house.put(old, f"{n}.0")
     house.put(old, f"{n}.1", tag="py2-none-any")
-    house.put(speller, f"{n}.0", cool.upper())
-    wanted = [bound, f"{one}-{two.upper()}[fast]", setter, speller, f'{unasked} ; python_version < "3"']
+    house.put(old, f"{n}.2", python=">=99")
+    house.put(speller, f"{n}.0", cool.upper(), f"{base}[more]")
+    house.put(base, f"{n}.4", f'{late} ; extra == "more"', extras=("more",))
+    house.put(late, f"{n}.3")
+    wanted = [base, bound, f"{one}-{two.upper()}[fast]", setter, speller, f'{unasked} ; python_version < "3"']
     house.wanted = "\n".join(draw.random.sample(wanted, len(wanted))) + "\n"
     return house
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -47,11 +48,9 @@ class House:
     wheels: dict[str, bytes] = field(default_factory=dict)
     requires: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
-    def put(
-        self, name: str, version: str, *requires: str, extras: tuple[str, ...] = (), tag: str = "py3-none-any"
-    ) -> None:
-        """Add a wheel."""
-        file, content = wheel(name, version, requires, extras, tag)
+    def put(self, name: str, version: str, *requires: str, **more: Any) -> None:
+        """Add a wheel; `more` as in `wheel`."""
+        file, content = wheel(name, version, requires, **more)
         self.wheels[file] = content
         self.requires[canonicalize_name(name), version] = list(requires)
 
