@@ -140,7 +140,7 @@ def test_the_report_counts_loans_by_name(launch: Callable[..., App], draw: Draw)
 @exercise("7.4")
 @legit("CWE-694")
 def test_members_may_share_a_name(launch: Callable[..., App], draw: Draw) -> None:
-    """The loans of two members who choose the same name are counted, together or one by one.
+    """The loans of two members of one name are counted, together or one by one, if a name may be shared at all.
 
     Nobody owns a display name. Whoever takes yours must not make your loans disappear.
 
@@ -149,8 +149,10 @@ def test_members_may_share_a_name(launch: Callable[..., App], draw: Draw) -> Non
     app = launch()
     ada, bob, name = app.library.ada, app.library.bob, draw.username()
     lend(app, bob, 5)
-    for member in (ada, bob):
-        expect(choose(app, member.username, name), 200, "refused a display name that somebody else has")
+    expect(choose(app, ada.username, name), 200, "refused a display name")
+    second = expect(choose(app, bob.username, name), (200, *REFUSED), "answered oddly to a display name that is taken")
+    if second.status_code != 200:
+        return
     until = time.monotonic() + PATIENCE
     while not (counted := shared(answer := report(app), name)) and time.monotonic() < until:
         time.sleep(0.02)

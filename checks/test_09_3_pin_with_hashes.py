@@ -75,7 +75,7 @@ def plain(draw: Draw) -> House:
 
 
 def knotty(draw: Draw) -> House:
-    """Names of several spellings, extras, markers, a bound that somebody else sets, wheels for other Pythons."""
+    """Names of several spellings, extras, markers, a bound that somebody else sets, a wheel for another Python."""
     house, n = House(), draw.number(2, 8)
     asked, unasked, never, bound, setter, cool, old, base = (draw.username() for _ in range(8))
     one, two, speller, late = draw.username(), draw.username(), draw.username(), draw.username()
@@ -90,7 +90,6 @@ def knotty(draw: Draw) -> House:
     house.put(cool, "1.0", f"{one.capitalize()}.{two}", old)
     house.put(old, f"{n}.0")
     house.put(old, f"{n}.1", tag="py2-none-any")
-    house.put(old, f"{n}.2", python=">=99")
     house.put(speller, f"{n}.0", cool.upper(), f"{base}[more]")
     house.put(base, f"{n}.4", f'{late} ; extra == "more"', extras=("more",))
     house.put(late, f"{n}.3")

@@ -17,14 +17,12 @@ def wheel(
     extras: Iterable[str] = (),
     tag: str = "py3-none-any",
     code: str = "",
-    python: str = "",
 ) -> tuple[str, bytes]:
-    """The file name and the bytes of a wheel. `requires` and `python` (versions): as METADATA spells them."""
+    """The file name and the bytes of a wheel. `requires`: requirements as METADATA spells them."""
     module = re.sub(r"[-_.]+", "_", name).lower()
     info = f"{module}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     metadata += [f"Provides-Extra: {extra}" for extra in extras] + [f"Requires-Dist: {needed}" for needed in requires]
-    metadata += [f"Requires-Python: {python}"] * bool(python)
     files = {
         f"{module}.py": code or f'__version__ = "{version}"\n',
         f"{info}/METADATA": "\n".join(metadata) + "\n",
