@@ -24,6 +24,7 @@ from lab_app.harness import REFUSED, App, attack, exercise, expect, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member, hashed
 
+STRAY = ("'", '"', "'\"", "\"'", "''", "\\'", "';", "`", "%27", "'||'", "' ESCAPE '", "\u02bc OR 1=1", "＇ OR 1=1 --")
 BOTH_QUOTES = ' -- "'  # whoever quotes by what a text holds is right for one kind of quotes, and not for both
 
 
@@ -184,21 +185,7 @@ def test_a_search_brings_no_other_rows(app: App, api: httpx.Client, draw: Draw) 
             shelves.nothing_else(search(api, payload))
     for payload in unions(f"{word(draw)}'"):
         shelves.nothing_else(search(api, payload.replace(" WHERE role = 'staff' --", BOTH_QUOTES)))
-    for payload in (
-        "'",
-        '"',
-        "'\"",
-        "\"'",
-        "''",
-        "\\'",
-        "';",
-        "`",
-        "%27",
-        "'||'",
-        "' ESCAPE '",
-        "\u02bc OR 1=1",
-        "＇ OR 1=1 --",
-    ):
+    for payload in STRAY:
         shelves.nothing_else(search(api, payload))
 
 

@@ -19,16 +19,8 @@ PATIENCE = 3  # seconds until a name must have appeared
 # The words of a driver or of a database about its own trouble; no reader of an API needs them.
 ERROR_WORDS = (
     *("sqlalche", "sqlite3", "psycopg", "operationalerror", "programmingerror", "no such table", "undefinedtable"),
-    *(
-        "[sql:",
-        "[parameters",
-        "binding parameter",
-        "syntax error",
-        'relation "',
-        'relation \\"',
-        "line 1:",
-        "traceback",
-    ),
+    *("[sql:", "[parameters", "binding parameter", "syntax error", "traceback"),
+    *('relation "', 'relation \\"', "line 1:"),
     *(
         "select id",
         "select *",

@@ -24,6 +24,11 @@ DEATHS = 2  # workers that may die under a task before it is given up
 SETTINGS = {
     "distributed.scheduler.allowed-failures": DEATHS,
     "distributed.comm.timeouts.connect": "30s",
+    # What Dask did and measured is asked for by nobody, and would grow with the class.
+    "distributed.admin.log-length": 100,
+    "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.system-monitor.log-length": 100,
+    "distributed.worker.profile.enabled": False,
 }
 Done = tuple[Task, dict[str, Verdict] | Exception]
 Spread = Callable[[Iterator[Task]], Iterator[Done]]
