@@ -6,9 +6,14 @@ from typing import Any
 from lab_app.harness import Desk
 from lab_app.harness.draw import Draw
 
-# It runs behind the learner's cell. Opcode by opcode, threads give way to each other where the scheduler seldom would.
+# It is loaded before the learner's cell, and takes what it measures by while that is still the library's own. Opcode by
+# opcode, threads give way to each other where the scheduler seldom would.
 DRIVER = '''
-import gc, random, sys, threading, time
+from gc import collect
+from random import random
+from sys import getallocatedblocks, settrace
+from threading import Barrier, BrokenBarrierError, Thread
+from time import monotonic, sleep
 
 
 class _Clock:
@@ -46,27 +51,27 @@ def crowd(keys, batches, window, patience):
     clock = _Clock(1000.0)
     limiter = RateLimiter(3, window, clock)
     limiter.check("first")
-    gc.collect()
-    before = sys.getallocatedblocks()
+    collect()
+    before = getallocatedblocks()
     for batch in range(batches):
         for key in range(keys // batches):
             limiter.check(f"{batch}.{key}")
         clock.now += 2 * window
-    until = time.monotonic() + patience
+    until = monotonic() + patience
     while True:
         clock.now += 2 * window
         for _ in range(1000):
             limiter.check("last")
-        gc.collect()
-        left = sys.getallocatedblocks() - before
-        if left < keys // 10 or time.monotonic() > until:
+        collect()
+        left = getallocatedblocks() - before
+        if left < keys // 10 or monotonic() > until:
             return [left, _length(limiter)]
 
 
 def throng(keys, seconds):
     """How many keys called once, how many are counted, and how many of some are allowed once more, of one call each."""
-    limiter, until, called = RateLimiter(1, 60.0, _Clock(1000.0)), time.monotonic() + seconds, 0
-    while called < keys and time.monotonic() < until:
+    limiter, until, called = RateLimiter(1, 60.0, _Clock(1000.0)), monotonic() + seconds, 0
+    while called < keys and monotonic() < until:
         limiter.check(str(called))
         called += 1
     length = _length(limiter)
@@ -78,33 +83,33 @@ def race(limit, threads, keys):
     clock = _Clock(1000.0)
     limiter = RateLimiter(limit, 60, clock)
     allowed, raised = {}, []
-    start = threading.Barrier(threads)
+    start = Barrier(threads)
 
     def tracer(frame, event, argument):
         frame.f_trace_opcodes = True
-        if event == "opcode" and random.random() < 0.1:
-            time.sleep(1e-6)
+        if event == "opcode" and random() < 0.1:
+            sleep(1e-6)
         return tracer
 
     def work(me):
         try:
             for key in keys:
                 start.wait()
-                sys.settrace(tracer)
+                settrace(tracer)
                 said = [limiter.check(key)[0] for _ in range(2)] + [limiter.check(f"{key} of {me}")[0]]
-                sys.settrace(None)
+                settrace(None)
                 allowed[key, me] = sum(map(bool, said[:2]))
                 start.wait()
                 if not me:
                     clock.now += 61
-        except threading.BrokenBarrierError:
+        except BrokenBarrierError:
             pass
         except BaseException as error:
-            sys.settrace(None)
+            settrace(None)
             raised.append(f"{type(error).__name__}: {error}")
             start.abort()
 
-    workers = [threading.Thread(target=work, args=(me,), daemon=True) for me in range(threads)]
+    workers = [Thread(target=work, args=(me,), daemon=True) for me in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:

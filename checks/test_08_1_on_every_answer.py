@@ -20,7 +20,7 @@ REFERRER_POLICIES = {
     *("no-referrer", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin"),
     *("same-origin", "strict-origin", "strict-origin-when-cross-origin"),
 }
-# Runs after the cell. Starlette's own client drives the app as a server behind TLS would: the scheme is https.
+# It sees the cell's app. Starlette's own client drives the app as a server behind TLS would: the scheme is https.
 OVER_HTTPS = """
 from starlette.testclient import TestClient
 

@@ -102,7 +102,7 @@ class Desk:
         self.write({})
 
     def call(self, function: str, /, env: dict[str, str] | None = None, driver: str = "", **arguments: Any) -> Any:
-        """The JSON value of a function of the cell, or of `driver`, source that runs after the cell with its names.
+        """The JSON value of a function of the cell, or of `driver`, source that sees the cell's names beside its own.
 
         Every call is a process of its own; files stay. Raises AnswerTrouble, `ran` when the cell itself had run.
         """

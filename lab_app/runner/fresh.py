@@ -97,7 +97,7 @@ class FreshSandbox(Sandbox):
         driver: str = "",
         **arguments: Any,
     ) -> Any:
-        """The JSON value of a function of the cell, or of `driver`, which runs after it. Raises AnswerTrouble."""
+        """The JSON value of a function of the cell, or of `driver`, which sees its names. Raises AnswerTrouble."""
         asked = {"op": "call", "source": source, "title": title, "function": function, "arguments": arguments}
         run, report = self._run(env, folder, **asked, driver=driver)
         run.kill()

@@ -116,7 +116,7 @@ class Sandbox:
         driver: str = "",
         **arguments: Any,
     ) -> Any:
-        """The JSON value of a function of the cell, or of `driver`, which runs after it. Raises AnswerTrouble."""
+        """The JSON value of a function of the cell, or of `driver`, which sees its names. Raises AnswerTrouble."""
         seconds = self.limits.start_seconds
         about = {"source": source, "title": title, "env": env, "folder": folder, "seconds": seconds}
         return self._ask("call", seconds, **about, function=function, arguments=arguments, driver=driver)["value"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab_app.runner import jail
+from lab_app.runner.fresh import FreshSandbox
 from lab_app.runner.inside.run import OUTPUT_BYTES
 from lab_app.runner.limits import Limits
 from lab_app.runner.sandbox import Sandbox
@@ -44,6 +45,32 @@ def test_a_zygote_that_is_slow_to_come_costs_no_answer_its_time(monkeypatch: pyt
     with Sandbox(Limits(slack_seconds=4), jailed=False) as one:
         one.write("mine", {"file": b"there"})
         assert one.read("mine") == {"file": b"there"}
+
+
+CELL = """
+import sys
+from time import time
+helper = "the cell's"
+sys.getallocatedblocks = None
+def now():
+    return [time() > 0, helper]
+"""
+DRIVER = """
+import time
+from sys import getallocatedblocks
+helper = "ours"
+def both():
+    return [now(), time.monotonic() > 0, helper, getallocatedblocks() > 0]
+"""
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_cell_and_what_calls_it_keep_their_names_apart(forks: bool) -> None:
+    if forks and not hasattr(os, "fork"):
+        pytest.skip("there is no zygote without fork")
+    with Sandbox(Limits(), jailed=False) if forks else FreshSandbox(Limits()) as one:
+        value = one.call(CELL, "Cell", {}, "mine", "both", driver=DRIVER)
+    assert value == [[True, "the cell's"], True, "ours", True]
 
 
 def test_apps_run_side_by_side_and_one_ends_alone(sandbox: Remote) -> None:

@@ -73,13 +73,18 @@ def run_program(command: list[str], report: Callable[[Message], None]) -> None:
 
 
 def call_cell(source: str, title: str, function: str, arguments: Message, driver: str) -> Message:
-    """Execute a cell, then `driver` with the cell's names, and call a function of theirs; the value must be JSON."""
+    """Call a function of a cell, or of `driver`, which sees the cell's names beside its own; the value must be JSON."""
+    tools: dict[str, Any] = {}
     ran = False
     try:
+        exec(
+            compile(driver, "<check>", "exec"), tools
+        )  # before a cell puts something else in the place of what it uses
         names = run_cell(source, title)
         ran = True
-        exec(compile(driver, "<check>", "exec"), names)
-        value = names[function](**arguments)
+        for name, value in names.items():
+            tools.setdefault(name, value)
+        value = tools[function](**arguments)
         json.dumps(value)
         return {"value": value}
     except BaseException as error:
