@@ -79,10 +79,7 @@ def mentions(app: App, text: str, seconds: float = 5) -> bool:
         values = [value for rows in contents(app).values() for row in rows for value in row]
         return any(each in value for each in spelled for value in values)
 
-    until = time.monotonic() + seconds
-    while not (found := there()) and time.monotonic() < until:
-        time.sleep(0.02)
-    return found
+    return app.answer.patience.until(there, seconds)
 
 
 def expect_nothing_done(app: App, tries: list[tuple[str, str, str | bytes]], found: str) -> None:

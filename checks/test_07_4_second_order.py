@@ -145,12 +145,9 @@ def test_members_may_share_a_name(launch: Callable[..., App], draw: Draw) -> Non
     second = expect(choose(app, bob.username, name), (200, *REFUSED), "answered oddly to a display name that is taken")
     if second.status_code != 200:
         return
-    until = time.monotonic() + PATIENCE
-    while not (counted := shared(answer := report(app), name)) and time.monotonic() < until:
-        time.sleep(0.02)
-    if not counted:
+    if not app.answer.patience.until(lambda: shared(report(app), name), PATIENCE):
         wanted = "A safe app counts their 2 and 7 loans there, or 9."
-        raise CheckFailed("lost loans of two members of one name", wanted, exchange_of(answer.request, answer))
+        raise CheckFailed("lost loans of two members of one name", wanted, app.answer.exchanges[-1])
 
 
 def shared(answer: httpx.Response, name: str) -> bool:

@@ -77,9 +77,8 @@ def call_cell(source: str, title: str, function: str, arguments: Message, driver
     tools: dict[str, Any] = {}
     ran = False
     try:
-        exec(
-            compile(driver, "<check>", "exec"), tools
-        )  # before a cell puts something else in the place of what it uses
+        # Before the cell, which may put something else in the place of what it uses.
+        exec(compile(driver, "<check>", "exec"), tools)
         names = run_cell(source, title)
         ran = True
         for name, value in names.items():
