@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -73,14 +74,17 @@ def at_home(link: str, public: str = PUBLIC) -> bool:
 def expect_harmless(app: App, draw: Draw, tries: Iterable[tuple[str, Send]]) -> list[httpx.Response]:
     """Each request is refused, or the link that it leads to leads home. Raises CheckFailed."""
     tries, before = list(tries), links(app)
-    answers = []
+    answers, taken = [], []
     for email, (how, send) in zip(people(app, draw, len(tries)), tries, strict=True):
         answers.append(expect(send(email), ANSWERED, f"did not bear {how}"))
-    taken = [how for (how, _), answer in zip(tries, answers, strict=True) if answer.status_code < 300]
+        if answers[-1].status_code < 300:
+            taken.append((how, app.answer.exchanges[-1]))
     strange = [link for link in new_links(app, before, len(taken)) if not at_home(link)] if taken else []
     if strange:
-        found = f"wrote the link {strange[0]!r} when it was sent one of: {'; '.join(taken)}"
-        raise CheckFailed(found, "A safe app refuses, or writes a link that begins with PUBLIC_BASE_URL.")
+        host = urlsplit(strange[0]).netloc.rpartition("@")[2]
+        guilty = [one for one in taken if host and host in one[0]] or taken
+        found = f"wrote the link {strange[0]!r} when it was sent one of: {'; '.join(how for how, _ in guilty)}"
+        raise CheckFailed(found, "A safe app refuses, or writes a link that begins with PUBLIC_BASE_URL.", guilty[0][1])
     return answers
 
 
@@ -265,7 +269,12 @@ def test_forwarded_hosts_change_no_link(site: App, draw: Draw) -> None:
     def send(headers: dict[str, str]) -> Send:
         return lambda email: ask(site, email, **headers)
 
-    expect_harmless(site, draw, ((", ".join(headers).replace("_", "-"), send(headers)) for headers in tries))
+    expect_harmless(site, draw, ((shown(headers), send(headers)) for headers in tries))
+
+
+def shown(headers: dict[str, str]) -> str:
+    """Headers as they are sent."""
+    return ", ".join(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())
 
 
 @exercise("8.3")
