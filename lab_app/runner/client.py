@@ -17,6 +17,7 @@ import httpx
 Recorder = Callable[[httpx.Request, "httpx.Response | None", str], None]
 Deadline = Callable[[], float]
 HTTP = ("http", "https", "ws", "wss")
+KEPT_SECONDS = 30  # an idle connection is used again
 # One for the whole process, so that an answer can neither know the checker by it nor tell one check from another.
 AGENT = secrets.choice(
     (
@@ -134,7 +135,7 @@ class LoopbackTransport(httpx.BaseTransport):
             network_backend=_TimedBackend(self.clock),
             max_connections=None,
             max_keepalive_connections=0 if tls else None,
-            keepalive_expiry=30,
+            keepalive_expiry=KEPT_SECONDS,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lab_app.runner.client import Bounds, NoAnswer, client
+from lab_app.runner.client import KEPT_SECONDS, Bounds, NoAnswer, client
+from lab_app.runner.inside.server import config
 from lab_app.runner.services.certificate import self_signed
 
 SECONDS = 1.5
@@ -260,3 +261,8 @@ def test_a_connection_closed_after_a_crash_is_given_to_nobody_else(serve: Serve)
     with ThreadPoolExecutor(8) as crowd:
         answers = list(crowd.map(lambda n: api.get("/crash" if n % 2 else "/well"), range(400)))
     assert [answer.status_code for answer in answers] == [200, 500] * 200
+
+
+def test_an_idle_connection_is_dropped_by_the_client_first() -> None:
+    """A server that closes it at the moment of the next request would lose that request."""
+    assert config(None).timeout_keep_alive >= 2 * KEPT_SECONDS

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 TICK_SECONDS = 0.01  # uvicorn looks every 0.1 s whether it is to end, which would be most of a restart's time
+IDLE_SECONDS = 60  # longer than clients keep a connection: one that closes as a request arrives loses the request
 
 
 class Server(uvicorn.Server):
@@ -53,6 +54,7 @@ def config(app: Any, **settings: Any) -> uvicorn.Config:
             "loop": "asyncio",
             "http": "h11",
             "ws": "none",
+            "timeout_keep_alive": IDLE_SECONDS,
             **settings,
         },
     )
