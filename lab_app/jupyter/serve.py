@@ -131,7 +131,7 @@ class Served:
     def stop(self) -> None:
         """End the app and its thread."""
         self.client.close()
-        self.server.should_exit = True
+        self.server.end()
         self.thread.join(5)
         self.server.force_exit = True
         self.thread.join(5)

@@ -1,14 +1,17 @@
 """uvicorn, as every app here is served: on a socket of ours, quiet, and quick to end."""
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
-TICK_SECONDS = 0.01  # uvicorn looks every 0.1 s whether it is to end, which would be most of a restart's time
+TICK_SECONDS = 0.1
+CLOSING_SECONDS = 0.01  # uvicorn gives connections 0.1 s to close, which would be most of a restart's time
 IDLE_SECONDS = 60  # longer than clients keep a connection: one that closes as a request arrives loses the request
 
 
@@ -17,7 +20,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, began: Callable[[], None]) -> None:
         super().__init__(config)
-        self.began = began
+        self.began, self.told = began, asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say so when it has worked; an app whose own start-up failed leaves `started` false."""
@@ -26,9 +30,23 @@ class Server(uvicorn.Server):
             self.began()
 
     async def main_loop(self) -> None:
-        """Serve until told to end."""
+        """Serve until told to end, and then end at once; uvicorn looks every 0.1 s."""
+        self.loop = asyncio.get_running_loop()
         while not await self.on_tick(0):
-            await asyncio.sleep(TICK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.told.wait(), TICK_SECONDS)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        super().handle_exit(sig, frame)
+        self.end()
+
+    def end(self) -> None:
+        """Tell it to end, from any thread."""
+        self.should_exit = True
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            if self.loop:
+                self.loop.call_soon_threadsafe(self.told.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End at once if nobody is being answered; uvicorn takes another 0.1 s to look."""
@@ -36,7 +54,8 @@ class Server(uvicorn.Server):
             listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await asyncio.sleep(TICK_SECONDS)
+        if self.server_state.connections:
+            await asyncio.sleep(CLOSING_SECONDS)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(sockets)
         elif not self.force_exit:

@@ -52,6 +52,7 @@ from .server import listening
 from .warm import warm
 
 READ_BYTES = 32 * 1024 * 1024
+GLANCE_SECONDS = 0.001  # between two looks whether a run that is to end has ended
 
 
 class Zygote:
@@ -156,10 +157,10 @@ class Zygote:
         if grace and run.code is None:
             os.kill(pid, signal.SIGTERM)  # not reaped yet, so the number is still its own
         while run.code is None and time.monotonic() < deadline:
-            self.turn(0.01, listen=False)
+            self.turn(GLANCE_SECONDS, listen=False)
         run.kill()
         while run.code is None:
-            self.turn(0.01, listen=False)
+            self.turn(GLANCE_SECONDS, listen=False)
         self.do_output(n, pid)
 
     def do_output(self, n: int, pid: int) -> None:

@@ -51,6 +51,6 @@ class Served:
     def stop(self) -> None:
         """Close the port."""
         if self.server and self.thread:
-            self.server.should_exit = True
+            self.server.end()
             self.thread.join(WAIT_SECONDS)
             self.server = self.thread = None
