@@ -171,7 +171,9 @@ def outcome(findings: list[Findings]) -> Outcome:
 
 
 def misconceptions(number: str, results: list[Result]) -> tuple[str, ...]:
-    """Why the known wrong answers are wrong that fail by exactly the same checks."""
+    """Why the known wrong answers are wrong that fail by exactly the same checks; none for code that only crashes."""
+    if all(result.crashed for result in made(results)):
+        return ()
     failed = {result.name for result in made(results) if not result.passed}
     skipped = {result.name for result in results if result.skipped}
     known = wrong_answers(section_of(number)) if failed else ()

@@ -108,11 +108,12 @@ class Loop:
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
         mine.sweep()
         answer = mine.current
+        trouble = answer.never_ran() if answer else None
         return Findings(
             results=tuple(mine.results),
             order=tuple(mine.order),
-            trouble=answer.trouble.trouble if answer and answer.trouble else "",
-            slow=bool(answer and (answer.trouble.slow if answer.trouble else answer.out_of_time)),
+            trouble=trouble.trouble if trouble else "",
+            slow=bool(answer and (trouble.slow if trouble else answer.out_of_time)),
         )
 
 

@@ -144,7 +144,8 @@ def result_of(item: pytest.Item, error: BaseException | None, session: Session) 
     recorded = session.current.exchanges if session.current else []
     shown = getattr(error, "exchange", None)
     evidence = ((shown,) if shown else tuple(recorded[-1:])) if error else ()
-    return Result(item.name, kind, title, why, hint, sources, error is None, found, safe, evidence)
+    crashed = isinstance(error, AnswerTrouble)
+    return Result(item.name, kind, title, why, hint, sources, error is None, found, safe, evidence, crashed=crashed)
 
 
 def told_by(error: BaseException) -> tuple[str, str]:
@@ -153,7 +154,7 @@ def told_by(error: BaseException) -> tuple[str, str]:
         return error.found, error.safe
     if isinstance(error, AnswerTrouble):
         what = "was too slow" if error.slow else "raised" if error.ran else "did not start"
-        return f"{what}:\n{error.trouble}", ""
+        return f"{what}:\n{error.trouble.strip()}", ""
     if isinstance(error, NoAnswer | httpx.HTTPError):  # of the latter kind is a redirect to what is no address
         return f"gave {error}", "A safe app answers every request, and soon."
     if isinstance(error, OutOfTime | AssertionError):

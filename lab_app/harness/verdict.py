@@ -15,6 +15,7 @@ class Result:
     """One check: what it is about, and what it found.
 
     `skipped` says why it could not be made here; such a check counts neither for nor against the answer.
+    `crashed`: the answer's own code raised, or never ran, so there was nothing to look at.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Result:
     safe: str = ""
     evidence: tuple[Exchange, ...] = ()
     skipped: str = ""
+    crashed: bool = False
 
 
 @dataclass(frozen=True)

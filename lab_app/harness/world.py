@@ -44,6 +44,8 @@ class Answer:
     seed: int
     until: float = 0.0
     trouble: AnswerTrouble | None = None
+    ran: bool = False  # the cell, to its end, at least once
+    stumbled: AnswerTrouble | None = None  # why it did not, the first time that it did not
     exchanges: list[Exchange] = field(default_factory=list)
     apps: dict[str, "App"] = field(default_factory=dict)
     patience: Patience = field(default_factory=lambda: Patience(IN_VAIN))
@@ -51,6 +53,10 @@ class Answer:
     started: int = 0
     out_of_time: bool = False
     server: "Server | None" = None
+
+    def never_ran(self) -> AnswerTrouble | None:
+        """Why the cell has not run to its end a single time, under whatever environment; None if it has."""
+        return self.trouble or (None if self.ran else self.stumbled)
 
     def deadline(self) -> float:
         """The moment by which the next exchange must be over. Raises OutOfTime."""
@@ -81,6 +87,7 @@ class Answer:
             if self.started == 1:
                 self.trouble = trouble
             raise
+        self.ran = True
         return app
 
     def shared(self, certificate: "Certificate | None" = None, /, **env: str) -> "App":
@@ -114,11 +121,14 @@ class Desk:
         try:
             value = self.answer.sandbox.call(*about, function, driver=driver, **arguments)
             came_back = json.dumps(value)
+            self.answer.ran = True
             return value
         except AnswerTrouble as trouble:
             came_back = trouble.trouble
-            if not env and not trouble.ran:
-                self.answer.trouble = trouble
+            self.answer.ran |= trouble.ran
+            if not trouble.ran:
+                self.answer.stumbled = self.answer.stumbled or trouble
+                self.answer.trouble = self.answer.trouble if env else trouble
             raise
         finally:
             self.answer.exchanges.append(call_of(function, arguments, came_back))

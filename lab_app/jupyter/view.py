@@ -41,11 +41,7 @@ def note(sentence: str) -> View:
 
 def view_of(verdict: Verdict, about: str = "") -> View:
     """A verdict and a closing line about it, for a notebook."""
-    hint = (
-        f'One hint at a time: hint("{verdict.exercise}"). '
-        "The app that was checked has ended: to send a curl line again, serve(app) and put that port into it."
-    )
-    closing = [line for line in (hint if judged(verdict) and verdict.failed() else "", about) if line]
+    closing = [*_advice(verdict), about] if about else _advice(verdict)
     text = "\n".join([verdict_text(verdict), *map(printable, closing)])
     return View(render("verdict.html", **_shown(verdict), hints=False, closing=closing), text)
 
@@ -77,6 +73,24 @@ def judged(verdict: Verdict) -> bool:
     return bool(verdict.results) and not verdict.trouble
 
 
+def _advice(verdict: Verdict) -> list[str]:
+    """How to go on after a check that failed."""
+    if not judged(verdict) or not verdict.failed():
+        return []
+    hint = f'One hint at a time: hint("{verdict.exercise}").'
+    if not any(exchange.curl for result in verdict.failed() for exchange in result.evidence):
+        return [hint]
+    return [
+        f"{hint} The app that was checked has ended: to send a curl line again, serve(app) and put that port into it."
+    ]
+
+
+def _found(result: Result) -> str:
+    """What the app did and what a safe one does. A traceback keeps its last line as it is."""
+    did = f"Your app {result.found}"
+    return did if "\n" in did else f"{did.removesuffix('.')}. {result.safe}".strip()
+
+
 def _shown(verdict: Verdict) -> dict[str, Any]:
     failed = verdict.failed()
     return {
@@ -85,6 +99,7 @@ def _shown(verdict: Verdict) -> dict[str, Any]:
         "words": in_words(verdict),
         "results": verdict.results if judged(verdict) else (),
         "mark": _mark,
+        "found": _found,
         "first": failed[0] if failed else None,
     }
 
@@ -112,7 +127,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 
 def _told(result: Result, whole: bool) -> Iterator[str]:
     """What a failed check has to say; but for the first, the curl line stands for the exchange."""
-    yield from f"Your app {result.found.removesuffix('.')}. {result.safe}".strip().split("\n")
+    yield from _found(result).split("\n")
     for exchange in result.evidence if whole else ():
         yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
     yield f"Why: {result.why}"

@@ -33,6 +33,23 @@ def test_a_cell_with_an_error_does_not_start_in_any_share() -> None:
     assert "ZeroDivisionError" in verdict.trouble
 
 
+@pytest.mark.parametrize("number", ["5.1", "6.1", "9.2", "9.3"])
+def test_functions_whose_cell_has_an_error_do_not_start_either(number: str) -> None:
+    with Checker() as checker:
+        verdict = checker.check(number, "def (")
+    assert verdict.outcome == "does not start"
+    assert "SyntaxError" in verdict.trouble
+    assert not verdict.misconceptions
+
+
+def test_code_that_only_crashes_has_no_misconception() -> None:
+    with Checker() as checker:
+        verdict = checker.check("9.3", "")
+    assert verdict.outcome == "not yet"
+    assert all("NameError" in result.found for result in verdict.failed())
+    assert not verdict.misconceptions
+
+
 def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checker_module, "OWN_SECONDS", 1)
     with Checker(limits=Limits(exercise_seconds=0), lanes=1) as checker:

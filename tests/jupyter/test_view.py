@@ -1,9 +1,11 @@
 """How verdicts look: every outcome, in words as well as in HTML, whatever a hostile answer put into them."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from lab_app.harness.evidence import Exchange
 from lab_app.harness.verdict import Result, Verdict
 from lab_app.jupyter.markup import link
 from lab_app.jupyter.view import note, verdict_html, verdict_text, view_of
@@ -53,6 +55,18 @@ def test_a_failed_check_tells_all_in_both() -> None:
     assert "hint a" in Text(verdict_html(VERDICTS["not yet"])).text, "a page on paper has no hint() to ask"
     assert "curl b" in text
     assert "request b" in html
+
+
+def test_a_traceback_keeps_its_last_line() -> None:
+    raised = replace(result(False), found="raised:\nNameError: name 'lock' is not defined", safe="")
+    for shown in (Text(verdict_html(verdict("not yet", raised))).text, verdict_text(verdict("not yet", raised))):
+        assert "is not defined\n" in shown
+
+
+def test_only_who_has_a_curl_line_is_told_where_to_send_it() -> None:
+    silent = replace(result(False), evidence=(Exchange("call()", "7", ""),))
+    assert "serve(app)" in view_of(VERDICTS["not yet"]).text
+    assert "serve(app)" not in view_of(verdict("not yet", silent)).text
 
 
 def test_only_the_first_failure_is_open() -> None:
