@@ -149,7 +149,7 @@ def test_tampered_token_is_refused(app: App, api: httpx.Client, ada: Member, bob
 
 
 @exercise("1.1")
-@attack("CWE-613", "RFC 8725 §3.11")
+@attack("CWE-613", "RFC 7519 §4.1.4", "RFC 9068 §2.2")
 def test_token_without_an_end_is_refused(app: App, api: httpx.Client, ada: Member, draw: Draw) -> None:
     """A token without a usable exp is refused.
 
@@ -191,7 +191,7 @@ def test_expired_token_is_refused(app_in: Callable[[str], App]) -> None:
 
 
 @exercise("1.1")
-@attack("CWE-347", "RFC 7519 §4.1.5", "RFC 7519 §4.1.6")
+@attack("ASVS 5.0 9.2.1", "RFC 7519 §4.1.5", "RFC 7519 §4.1.6")
 def test_token_of_the_future_is_refused(app_in: Callable[[str], App]) -> None:
     """A token that is not valid yet, or was issued in the future, is refused.
 

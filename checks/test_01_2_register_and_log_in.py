@@ -96,7 +96,7 @@ def test_passphrases_of_all_kinds_work(api: httpx.Client, draw: Draw) -> None:
 
 
 @exercise("1.2")
-@legit("CWE-400")
+@legit("RFC 9110 §15.3.1")
 def test_health_answers(api: httpx.Client) -> None:
     """GET /health answers 200.
 
@@ -170,7 +170,7 @@ def test_equal_passwords_have_different_hashes(app: App, api: httpx.Client, draw
 
 
 @exercise("1.2")
-@attack("CWE-312", "CWE-532", "ASVS 5.0 14.2.4")
+@attack("CWE-312", "CWE-532", "ASVS 5.0 16.2.5")
 def test_passwords_are_written_nowhere(app: App, api: httpx.Client, draw: Draw) -> None:
     """The password is in no file: not in the database, not in a log, not encoded, not as a fast digest.
 
@@ -208,7 +208,7 @@ def test_answers_show_no_password_and_no_hash(app: App, api: httpx.Client, draw:
 
 
 @exercise("1.2")
-@attack("CWE-916", "ASVS 5.0 6.2.8")
+@attack("CWE-187", "ASVS 5.0 6.2.8")
 def test_every_character_of_a_password_counts(api: httpx.Client, draw: Draw) -> None:
     """A password that differs late, past byte 43 or past byte 72, is a wrong password.
 
@@ -409,7 +409,7 @@ def test_disabled_members_get_no_token(app: App, api: httpx.Client, draw: Draw) 
 
 
 @exercise("1.2")
-@attack("CWE-400", "CWE-834", "ASVS 5.0 15.4.4")
+@attack("CWE-400", "CWE-1322", "ASVS 5.0 15.4.4")
 def test_nobody_waits_for_other_peoples_hashes(app: App, api: httpx.Client, draw: Draw) -> None:
     """While eight members log in, /health stays fast.
 
@@ -444,7 +444,7 @@ def longest_wait(api: httpx.Client, person: dict[str, str]) -> float:
 
 
 @exercise("1.2")
-@attack("CWE-613", "RFC 9700 §4.10", "ASVS 5.0 9.2.1")
+@attack("CWE-613", "RFC 6750 §5.3", "ASVS 5.0 9.2.1")
 def test_tokens_are_ours_and_end_within_half_an_hour(app_in: Callable[[str], App], draw: Draw) -> None:
     """A token is signed as in 1.1 and ends within 30 minutes, in Tokyo and in New York.
 

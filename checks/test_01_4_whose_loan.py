@@ -181,7 +181,7 @@ def test_odd_ids_find_nothing(app: App, ada: Member, bob: Member, draw: Draw) ->
 
 
 @exercise("1.4")
-@attack("CWE-288", "API5:2023")
+@attack("CWE-647", "API5:2023")
 def test_no_other_way_leads_around(app: App, ada: Member, bob: Member, draw: Draw) -> None:
     """HEAD, OPTIONS, other methods and other spellings of a path tell nothing and change nothing.
 
@@ -229,7 +229,7 @@ def test_members_list_is_for_staff(app: App, ada: Member, bob: Member, disabled:
 
 
 @exercise("1.4")
-@attack("CWE-269", "ASVS 5.0 8.3.1")
+@attack("CWE-269", "ASVS 5.0 8.3.2")
 def test_role_in_the_token_means_nothing(app: App, ada: Member, bob: Member, staff: Member, draw: Draw) -> None:
     """A token that claims a role, or somebody else's id, gives no right; one that claims less takes none away.
 
@@ -282,7 +282,7 @@ def test_a_demotion_counts_at_once(launch: Callable[..., App], draw: Draw) -> No
 
 
 @exercise("1.4")
-@attack("API3:2023", "CWE-915", "ASVS 5.0 8.2.3")
+@attack("API3:2023", "CWE-915", "ASVS 5.0 15.3.3")
 def test_nobody_promotes_themselves(launch: Callable[..., App], draw: Draw) -> None:
     """More than an e-mail address in the body of PATCH changes nothing but the e-mail address.
 

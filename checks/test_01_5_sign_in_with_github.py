@@ -88,7 +88,7 @@ def test_next_brings_you_back(browse: Callable[[], Browser], draw: Draw) -> None
 
 
 @exercise("1.5")
-@legit("CWE-287")
+@legit("ASVS 5.0 6.8.1")
 def test_a_renamed_login_is_the_same_account(browse: Callable[[], Browser], draw: Draw) -> None:
     """Somebody who changes their login or e-mail address at GitHub still has their account here.
 
@@ -147,7 +147,7 @@ def test_pkce_challenge_is_fresh_and_hashed(browse: Callable[[], Browser], githu
 
 
 @exercise("1.5")
-@attack("CWE-601", "RFC 9700 §4.1.3", "CWE-644")
+@attack("CWE-601", "RFC 9700 §4.1.3", "CWE-348")
 def test_redirect_uri_ignores_the_host_header(site: Site, github: GitHub, draw: Draw) -> None:
     """GitHub sends the browser back to PUBLIC_BASE_URL, whatever Host and X-Forwarded-Host say.
 
@@ -252,7 +252,7 @@ def test_callback_counts_once(browse: Callable[[], Browser], github: GitHub, dra
 
 
 @exercise("1.5")
-@attack("CWE-755", "RFC 9110 §15.6.3", "ASVS 5.0 16.5.3")
+@attack("CWE-755", "RFC 9110 §15.6.3", "ASVS 5.0 16.5.2")
 def test_trouble_at_github_is_a_bad_gateway(browse: Callable[[], Browser], github: GitHub, draw: Draw) -> None:
     """While GitHub is down or answers 5xx, the answer is 502 or 503, and nobody is signed in.
 
@@ -283,7 +283,7 @@ def troubled(answer: httpx.Response, found: str) -> None:
 
 
 @exercise("1.5")
-@attack("CWE-287", "CWE-290", "ASVS 5.0 10.5.2")
+@attack("CWE-287", "CWE-290", "ASVS 5.0 6.8.1")
 def test_login_and_email_of_another_open_nothing(browse: Callable[[], Browser], draw: Draw) -> None:
     """Whoever takes over somebody's former login or e-mail address at GitHub does not get their account.
 

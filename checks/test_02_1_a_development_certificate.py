@@ -129,11 +129,11 @@ def test_its_keys_are_strong(both: tuple[Made, Made]) -> None:
 
 
 @exercise("2.1")
-@attack("CWE-324", "ASVS 5.0 13.3.4")
+@attack("CA/Browser Forum BR §6.3.2", "ASVS 5.0 13.3.4")
 def test_it_does_not_live_for_ever(both: tuple[Made, Made]) -> None:
     """The server's certificate lives for 398 days at most.
 
-    A key leaks one day. Until the certificate ends, whoever has it is you; Apple's devices refuse longer ones.
+    A key leaks one day. Until the certificate ends, whoever has it is you. Public CAs may not issue longer ones.
 
     Hint: a year is plenty. Some tools take ten when nobody says otherwise.
     """

@@ -49,7 +49,7 @@ def refuse(app: App, version: int, suites: dict[int, str]) -> None:
 
 
 @exercise("2.2")
-@legit("ASVS 5.0 12.2.1", "RFC 9325 §4.2")
+@legit("ASVS 5.0 12.1.1", "RFC 9325 §4.2")
 def test_a_client_of_tls_1_2_gets_in(app: App) -> None:
     """A client that speaks TLS 1.2 with ECDHE and AES-GCM is served.
 
@@ -102,7 +102,7 @@ def test_old_versions_are_refused(app: App) -> None:
 
 
 @exercise("2.2")
-@attack("CWE-327", "CWE-757", "ASVS 5.0 12.1.2")
+@attack("RFC 9325 §4.2", "CWE-327", "CWE-757", "ASVS 5.0 12.1.2")
 def test_cbc_is_refused(app: App) -> None:
     """Suites in CBC mode are refused.
 
@@ -170,8 +170,8 @@ def test_every_answer_asks_for_https(api: httpx.Client) -> None:
 def test_plain_answers_do_not_ask_for_https(launch: Callable[..., App]) -> None:
     """Over plain http no answer has Strict-Transport-Security, whatever the client says about how it came.
 
-    Anybody could have added it there, so it must mean nothing there. On a developer's machine it would shut out
-    everything else that is served on localhost.
+    Anybody could have added it there, so browsers ignore it there (§8.1) and servers must not send it. Who does has
+    not looked at how the request came.
 
     Hint: the ASGI scope says which it is: `scope["scheme"]`. A header of the request is only what the client says.
     """

@@ -244,7 +244,7 @@ def test_nothing_is_handed_on_from_http(site: Front, behind: Behind, draw: Draw)
 def test_old_versions_of_tls_are_refused(site: Front) -> None:
     """TLS 1.0 and 1.1 are refused, under the site's name and without one.
 
-    nginx decides by the default server of the port, before it knows which name is meant.
+    Without a name the default server of the port decides, and until nginx 1.29.2 it decided for all names.
 
     Hint: `ssl_protocols TLSv1.2 TLSv1.3;` once, in `http`.
     """

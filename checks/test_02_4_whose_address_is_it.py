@@ -99,7 +99,7 @@ def visitor(draw: Draw) -> str:
 
 
 @exercise("2.4")
-@legit("ASVS 5.0 4.1.3")
+@legit("ASVS 5.0 15.3.4")
 def test_a_direct_client_has_its_own_address(app: App, net: Net) -> None:
     """A client without a proxy in between is shown its own address, and http.
 

@@ -176,7 +176,7 @@ def test_preflights_of_others_are_refused(app: App, draw: Draw) -> None:
 
 
 @exercise("3.3")
-@attack("CWE-306", "ASVS 5.0 3.4.2")
+@attack("CWE-306", "ASVS 5.0 8.3.1")
 def test_a_listed_origin_is_no_token(app: App, ada: Member, draw: Draw) -> None:
     """Whoever has no good token reads no profile, from wherever the request says that it comes.
 

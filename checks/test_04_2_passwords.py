@@ -193,7 +193,7 @@ def test_names_with_digits_and_signs_are_refused(app: App, draw: Draw) -> None:
 def test_no_answer_repeats_the_password(app: App, draw: Draw) -> None:
     """Whatever is wrong with a request, the answer does not hold the password.
 
-    Answers are kept in browsers, proxies and bug reports. FastAPI's own 422 repeats what was sent.
+    Answers are kept in logs, by proxies and by clients, and in bug reports. FastAPI's own 422 repeats what was sent.
 
     Hint: an exception handler for `RequestValidationError` that leaves out `input` and `ctx`.
     """

@@ -245,7 +245,8 @@ def test_numbers_out_of_range_are_refused(app: App) -> None:
 def test_what_is_no_number_is_refused(app: App) -> None:
     """NaN, Infinity and numbers too large for a float are refused.
 
-    They are no JSON, yet Python reads them. FastAPI then fails to write them into its own 422: a crash.
+    NaN and Infinity are no JSON, yet Python reads them; 1e999 is JSON, and Python makes it Infinity. FastAPI then fails
+    to write them into its own 422: a crash.
 
     Hint: a handler for `RequestValidationError` that leaves `input` out; nobody needs it back.
     """

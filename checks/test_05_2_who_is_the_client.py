@@ -229,7 +229,7 @@ def test_every_path_counts(app: App, limit: int, draw: Draw) -> None:
 
 
 @exercise("5.2")
-@attack("CWE-185", "CWE-770")
+@attack("CWE-187", "CWE-770")
 def test_only_health_is_free(app: App, limit: int, draw: Draw) -> None:
     """A path that begins with, ends with or contains `/health` costs like any other.
 

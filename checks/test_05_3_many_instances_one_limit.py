@@ -128,7 +128,7 @@ def test_instances_share_one_budget_for_each_client(instances: Instances, limit:
 
 
 @exercise("5.3")
-@legit("CWE-645")
+@legit("CWE-682", "ASVS 5.0 2.4.1")
 def test_a_steady_client_is_never_refused(seen: Watched, limit: int) -> None:
     """A client who always stays under the limit is let through, as long as they go on.
 

@@ -110,7 +110,7 @@ def test_environment_wins_over_env_file(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("6.1")
-@attack("CWE-1188", "CWE-1394", "ASVS 5.0 13.2.3")
+@attack("CWE-1188", "CWE-1394", "ASVS 5.0 13.3.1")
 def test_missing_settings_are_refused(desk: Desk, draw: Draw) -> None:
     """Without one of its variables the app does not start, and says which.
 
@@ -155,7 +155,7 @@ def test_short_secrets_are_refused(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("6.1")
-@attack("CWE-1394", "CWE-798", "ASVS 5.0 13.2.3")
+@attack("CWE-1394", "CWE-798", "ASVS 5.0 13.3.1")
 def test_placeholders_are_refused(desk: Desk, draw: Draw) -> None:
     """A placeholder is refused in any case, and also when it is repeated or padded until it is long enough.
 

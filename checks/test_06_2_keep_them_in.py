@@ -129,7 +129,7 @@ def expect_clean(text: str, secrets: dict[str, str], did: str) -> None:
 
 
 @exercise("6.2")
-@legit("ASVS 5.0 13.4.2", "CWE-547")
+@legit("ASVS 5.0 15.3.1")
 def test_config_tells_database_and_environment(answer: Answer, launch: Callable[..., App], draw: Draw) -> None:
     """GET /config tells which database and which environment this is, from its variables.
 

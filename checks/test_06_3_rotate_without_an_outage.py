@@ -254,7 +254,7 @@ def test_unknown_kid_is_refused(rotated: Rotated, launch: Callable[..., App], dr
 
 
 @exercise("6.3")
-@attack("RFC 8725 §3.10", "CWE-347")
+@attack("ASVS 5.0 9.1.3", "CWE-347")
 def test_missing_kid_is_refused(rotated: Rotated) -> None:
     """A token without a `kid`, or with an empty one, is refused, whatever it is signed with.
 

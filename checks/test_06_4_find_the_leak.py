@@ -223,7 +223,7 @@ def test_the_working_tree_is_searched(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("6.4")
-@attack("CWE-540", "CWE-527", "ASVS 5.0 13.4.1")
+@attack("CWE-540", "CWE-798", "ASVS 5.0 13.3.1")
 def test_the_history_is_searched(desk: Desk, draw: Draw) -> None:
     """Secrets that were changed, removed or deleted with their file are found in the commits that had them.
 
@@ -249,7 +249,7 @@ def test_the_history_is_searched(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("6.4")
-@attack("CWE-540", "CWE-527")
+@attack("CWE-540", "CWE-798")
 def test_every_ref_is_searched(desk: Desk, draw: Draw) -> None:
     """Secrets on other branches, under tags, on remote branches and in the stash are found.
 
@@ -273,7 +273,7 @@ def test_every_ref_is_searched(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("6.4")
-@attack("CWE-540", "CWE-527")
+@attack("CWE-540", "CWE-798")
 def test_merge_commits_are_searched(desk: Desk, draw: Draw) -> None:
     """A secret that came in with a merge, or was on a branch before it was merged, is found.
 

@@ -253,7 +253,7 @@ def test_a_second_statement_is_not_run(launch: Callable[..., App], draw: Draw) -
 
 
 @exercise("7.1")
-@attack("CWE-20", "CWE-770", "ASVS 5.0 1.3.3")
+@attack("CWE-20", "CWE-770", "ASVS 5.0 2.2.1")
 def test_odd_and_overlong_input_is_refused_or_harmless(app: App, api: httpx.Client, ada: Member, draw: Draw) -> None:
     """Over-long input is a 4xx, and no character makes the app crash.
 

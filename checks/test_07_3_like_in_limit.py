@@ -78,7 +78,7 @@ def test_ids_pick_books(app: App, api: httpx.Client) -> None:
 
 
 @exercise("7.3")
-@legit("ASVS 5.0 1.4.2")
+@legit("API4:2023", "ASVS 5.0 2.2.1")
 def test_a_limit_is_kept(launch: Callable[..., App], draw: Draw) -> None:
     """Every limit from 1 to 100 gives that many books, when there are more.
 

@@ -223,7 +223,7 @@ def test_refusals_carry_the_headers(app: App, draw: Draw) -> None:
 def test_redirects_carry_the_headers(app: App) -> None:
     """A redirect carries them as well.
 
-    Without a Referrer-Policy the redirect passes the old address on.
+    A redirect's Referrer-Policy decides whether its target learns which page linked to it.
 
     Hint: a RedirectResponse that a route returns is an answer like any other.
     """

@@ -219,7 +219,7 @@ def test_a_forged_host_changes_no_link(site: App, draw: Draw) -> None:
 
 
 @exercise("8.3")
-@attack("CWE-346", "RFC 9110 §7.2")
+@attack("CWE-346", "RFC 9110 §7.4")
 def test_a_star_covers_only_names_below(site: App, draw: Draw) -> None:
     """`*.larkspur.example` does not cover evillarkspur.example, nor larkspur.example.evil.
 

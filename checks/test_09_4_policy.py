@@ -123,7 +123,7 @@ def test_updates_come_by_themselves(desk: Desk) -> None:
 
 
 @exercise("9.4")
-@attack("CWE-1357", "ASVS 5.0 15.2.4")
+@attack("CWE-1357", "zizmor dependabot-cooldown")
 def test_new_versions_cool_down_first(desk: Desk) -> None:
     """A version that was published this minute is not proposed; three days must pass, for both ecosystems.
 
@@ -205,7 +205,7 @@ def test_a_finding_shuts_the_gate(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("9.4")
-@attack("CWE-672", "ASVS 5.0 15.1.1")
+@attack("CWE-672", "ASVS 5.0 15.2.1")
 def test_an_ignore_ends(desk: Desk, draw: Draw) -> None:
     """From the day on which it expires an ignore counts no more, by the day that the gate is told.
 
@@ -224,7 +224,7 @@ def test_an_ignore_ends(desk: Desk, draw: Draw) -> None:
 
 
 @exercise("9.4")
-@attack("CWE-636", "ASVS 5.0 15.1.1")
+@attack("CWE-636", "ASVS 5.0 15.2.1")
 def test_an_ignore_is_whole_or_nothing(desk: Desk, draw: Draw) -> None:
     """An ignore without an id, a reason or an expiry does not count, and is no reason to crash.
 

@@ -105,7 +105,7 @@ def test_logins_leave_no_password(app: App, api: httpx.Client, ada: Member, draw
 
 
 @exercise("10.2")
-@attack("CWE-532", "CWE-598", "ASVS 5.0 14.2.1")
+@attack("CWE-532", "CWE-598", "ASVS 5.0 16.2.5")
 def test_addresses_leave_no_token(app: App, api: httpx.Client, draw: Draw) -> None:
     """?token=, ?access_token= and the token in /reset/… are in no line, also where no route matches.
 
@@ -149,7 +149,7 @@ def test_addresses_leave_no_token(app: App, api: httpx.Client, draw: Draw) -> No
 
 
 @exercise("10.2")
-@attack("CWE-532", "CWE-201", "ASVS 5.0 16.2.5")
+@attack("CWE-532", "CWE-522", "ASVS 5.0 16.2.5")
 def test_headers_leave_no_credentials(app: App, api: httpx.Client, draw: Draw) -> None:
     """Authorization, cookies and API keys are in no line, on any path, whatever became of the request.
 

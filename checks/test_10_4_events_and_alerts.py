@@ -175,7 +175,7 @@ def test_each_event_is_one_line(app: App, ada: Member, draw: Draw, limit: int) -
 
 
 @exercise("10.4")
-@legit("CWE-778", "ASVS 5.0 6.3.5")
+@legit("CWE-778", "OWASP A09:2025")
 def test_five_failures_alert_once(app: App, inbox: Inbox, draw: Draw, ada: Member) -> None:
     """Five failures of an account, from wherever, are one alert about it, known or not; more do not repeat it.
 
@@ -195,7 +195,7 @@ def test_five_failures_alert_once(app: App, inbox: Inbox, draw: Draw, ada: Membe
 
 
 @exercise("10.4")
-@legit("CWE-778", "ASVS 5.0 6.3.5")
+@legit("CWE-778", "OWASP A09:2025")
 def test_twenty_accounts_from_one_address_alert(app: App, inbox: Inbox, draw: Draw) -> None:
     """One failure each of twenty accounts from one address is one alert about the address.
 
@@ -216,7 +216,7 @@ def test_twenty_accounts_from_one_address_alert(app: App, inbox: Inbox, draw: Dr
 
 
 @exercise("10.4")
-@legit("CWE-778", "ASVS 5.0 6.3.5")
+@legit("CWE-778", "OWASP A09:2025")
 def test_success_after_failures_alerts(app: App, inbox: Inbox, bob: Member, draw: Draw) -> None:
     """A login that succeeds after five failures of that account is one alert by a rule of its own.
 
@@ -238,7 +238,7 @@ def test_success_after_failures_alerts(app: App, inbox: Inbox, bob: Member, draw
 
 
 @exercise("10.4")
-@attack("CWE-223", "CWE-778")
+@attack("OWASP A09:2025")
 def test_below_the_thresholds_all_is_silent(app: App, inbox: Inbox, ada: Member, draw: Draw) -> None:
     """Four failures, nineteen accounts, a success after four, and refusals that are no logins alert nobody.
 

@@ -250,7 +250,7 @@ def test_a_script_in_a_page(audit: Auditing) -> None:
 
 
 @exercise("10.5")
-@attack("CWE-1021", "ASVS 5.0 3.4.3")
+@attack("CWE-1021", "ASVS 5.0 3.4.3", "ASVS 5.0 3.4.6")
 def test_a_page_without_headers(audit: Auditing) -> None:
     """Section 8: a page without Content-Security-Policy and its companions.
 
@@ -314,7 +314,7 @@ def test_many_flaws_at_once(audit: Auditing) -> None:
 
 
 @exercise("10.5")
-@attack("WSTG 5 Reporting §3.2")
+@attack("WSTG 5 Reporting §3")
 def test_evidence_replays(audit: Auditing, proves: Proving) -> None:
     """The evidence of a finding, sent again, gets the same answer, and one that shows the flaw.
 

@@ -45,7 +45,7 @@ from lab_app.jupyter import check, hint, progress, serve
 # ```
 #
 # Two questions hide in there. *Authentication* asks whether the token is genuine. *Authorization* asks whether its
-# owner may have this loan. Forgetting the second is the most common flaw in APIs
+# owner may have this loan. Forgetting the second is extremely common in APIs
 # ([OWASP API1:2023](https://owasp.org/API-Security/editions/2023/en/0xa1-broken-object-level-authorization/)).
 
 # %% [markdown]
@@ -127,7 +127,7 @@ be_grace(larkspur)
 #
 # HS256 uses one secret to sign and to verify. Take any genuine token and try words until a signature fits. No request
 # is sent, no limit slows you down. That is why the key must be as long as the hash, 256 bits
-# ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2), CWE-521).
+# ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2), CWE-1391).
 
 # %%
 import hashlib
@@ -175,7 +175,7 @@ if secret:
 # ### 3 · Time the login
 #
 # Larkspur answers every failed login with the same words. But it computes a slow hash only for names that exist.
-# Measure (CWE-208, CWE-204; ASVS 5.0 6.3.8).
+# Measure (CWE-208; ASVS 5.0 6.3.8).
 
 # %%
 import statistics
@@ -431,8 +431,9 @@ check("1.1")
 # What the checks look at, from outside:
 #
 # - The database holds a recognised adaptive hash in its PHC or passlib form (argon2id ≥ 19 MiB and t ≥ 2, scrypt ≥
-#   2^14, bcrypt cost ≥ 10, PBKDF2-SHA256 ≥ 600 000) and nowhere the password. Equal passwords, different hashes. Every
-#   character counts, past byte 43 and past byte 72 too.
+#   2^14, bcrypt cost ≥ 10, PBKDF2-SHA256 ≥ 600 000) and nowhere the password. The numbers are floors: OWASP
+#   asks for scrypt with 2^17 at p=1. Equal passwords, different hashes. Every character counts, past byte 43 and past
+#   byte 72 too.
 # - `role`, `disabled` and `id` in the body change nothing (201 or 422). 20 registrations of one name at once: one 201.
 
 # %% [markdown]
@@ -1143,18 +1144,19 @@ for attack, number in rounds:
 # Your own app, line by line. Copy what you cannot tick into your issue tracker.
 #
 # - [ ] Every token's signature is verified with one algorithm that *we* chose (RFC 8725 §3.1, ASVS 5.0 9.1.2).
-# - [ ] `exp`, `iss` and `aud` are required and compared, not just decoded (ASVS 5.0 9.2.1, 9.2.3).
+# - [ ] `exp`, `iss` and `aud` are required and compared, not just decoded (RFC 8725 §3.8; ASVS 5.0 9.2.1, 9.2.3).
 # - [ ] The signing key is random, 256 bits or more, and not in the repository (RFC 7518 §3.2).
 # - [ ] A disabled account is out at once, whatever its token says (ASVS 5.0 7.4.2).
 
 # %% [markdown]
 # - [ ] Passwords are stored with argon2id, scrypt, bcrypt or PBKDF2 at current cost
 #   ([OWASP Password Storage](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html)).
-# - [ ] 64 characters and spaces are allowed, nothing is cut (ASVS 5.0 6.2.8, 6.2.9).
+# - [ ] 64 characters and spaces are allowed, nothing is cut (ASVS 5.0 6.2.5, 6.2.8, 6.2.9).
 
 # %% [markdown]
-# - [ ] A failed login tells nothing about who exists, by words or by time (ASVS 5.0 6.3.8).
-# - [ ] Request bodies are models that list their fields; nobody sends `role` (ASVS 5.0 8.2.3, CWE-915).
+# - [ ] A failed login tells nothing about who exists, by words or by time (ASVS 5.0 6.3.8). A 409 of
+#   `/register` still tells: where that matters, answer by mail.
+# - [ ] Request bodies are models that list their fields; nobody sends `role` (ASVS 5.0 15.3.3, CWE-915).
 # - [ ] Logout ends the session on the server (ASVS 5.0 7.4.1); refresh tokens rotate, and a replay kills the family
 #   (RFC 9700 §4.14.2).
 # - [ ] Every object is fetched *together with* its owner (ASVS 5.0 8.2.2), every function names who may call it
@@ -1162,7 +1164,7 @@ for attack, number in rounds:
 
 # %% [markdown]
 # - [ ] OAuth: `state` and PKCE bound to this browser, `redirect_uri` constant, accounts keyed by an id that is never
-#   given to anybody else (ASVS 5.0 10.1.2, 10.2.1; RFC 9700 §2.1).
+#   given to anybody else (ASVS 5.0 6.8.1, 10.1.2, 10.2.1; RFC 9700 §2.1).
 
 # %%
 progress()

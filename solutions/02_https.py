@@ -247,7 +247,7 @@ figure.tight_layout()
 # ### 2 · Ask for something weaker
 #
 # The server above chose well because we offered well. Mallory offers less. Python's own defaults still have suites in
-# CBC mode ([RFC 9325 §4.1](https://www.rfc-editor.org/rfc/rfc9325#section-4.1), CWE-757, ASVS 5.0 12.1.2), and many
+# CBC mode ([RFC 9325 §4.2](https://www.rfc-editor.org/rfc/rfc9325#section-4.2), CWE-757, ASVS 5.0 12.1.2), and many
 # copy a longer list from somewhere, so that the oldest client may come in.
 
 

@@ -313,8 +313,8 @@ def take_the_loan(target):
 take_the_loan(fifth)
 
 # %% [markdown]
-# And worse: the edition also takes a GET. `<img src="…/transfer?to=mallory&loan_id=…">` in any mail or forum will do
-# (ASVS 5.0 3.5.3).
+# And worse: the edition also takes a GET. A link in any mail will do, or `<img src="…/transfer?to=mallory&loan_id=…">`
+# on any page of the same site (ASVS 5.0 3.5.3).
 
 
 # %%

@@ -165,8 +165,8 @@ be_the_admin(larkspur)
 # ### 3 · Pick the first password of the list
 #
 # The rules want a capital, a small letter, a digit and a sign. Everybody answers such rules in the same way, so
-# guessers begin there. Meanwhile a good passphrase is refused. NIST says since 2025: no composition rules, but length
-# and a list ([SP 800-63B-4 §3.1.1.2](https://pages.nist.gov/800-63-4/sp800-63b.html#passwordver)).
+# guessers begin there. Meanwhile a good passphrase is refused. Since 2025 NIST forbids composition
+# rules, and asks for length and a list ([SP 800-63B-4 §3.1.1.2](https://pages.nist.gov/800-63-4/sp800-63b.html#passwordver)).
 
 
 # %%
@@ -183,8 +183,8 @@ have_a_silly_password(larkspur)
 # %% [markdown]
 # ### 4 · Read it back
 #
-# Look at what a refusal says. FastAPI's own 422 repeats the input, and answers are kept: by proxies, by browsers, in
-# bug reports (CWE-209).
+# Look at what a refusal says. FastAPI's own 422 repeats the input, and answers are kept: in logs, by proxies and by
+# clients, in bug reports (CWE-209).
 
 
 # %%
@@ -257,7 +257,7 @@ crash_it(larkspur)
 # ### 8 · Fill the memory
 #
 # A body in chunks ([RFC 9112 §7.1](https://www.rfc-editor.org/rfc/rfc9112#section-7.1)) does not say how long it is.
-# Well-mannered clients do not send such things, so write to the socket yourself. The app runs in this very process, so
+# A client library hides how it sends them, so write to the socket yourself. The app runs in this very process, so
 # Python can tell what it holds.
 
 # %%
@@ -488,7 +488,7 @@ check("4.1")
 # - No answer repeats the password.
 
 # %% [markdown]
-# Where this comes from: NIST SP 800-63B-4 §3.1.1.2. There a password on its own *should* have 15 characters, each code
+# Where this comes from: NIST SP 800-63B-4 §3.1.1.2. There a password on its own *shall* have 15 characters, each code
 # point counts as one, composition rules *shall not* be imposed, and the *entire* password is compared with the list,
 # "not substrings or words that might be contained therein".
 #
@@ -910,14 +910,15 @@ draw({"Larkspur": flood(larkspur), "yours": flood(serve("4.4", "yours"))})
 #   server (2.2.2).
 # - [ ] Input is brought into one form first, validated next, compared and stored last (ASVS 5.0 1.1.1, CWE-180).
 # - [ ] Names that people read are of one script, or look-alikes are refused (CWE-1007,
-#   [RFC 8265 §3](https://www.rfc-editor.org/rfc/rfc8265#section-3)).
+#   [UTS #39 §5.2](https://www.unicode.org/reports/tr39/#Restriction_Level_Detection)).
 # - [ ] E-mail addresses are stored bare, the domain in small letters, and never with a line end (ASVS 5.0 1.3.11).
 
 # %% [markdown]
 # - [ ] Passwords: at least 15 characters on their own, 64 and more allowed, any composition (ASVS 5.0 6.2.1, 6.2.5,
 #   6.2.9; NIST SP 800-63B-4 §3.1.1.2).
 # - [ ] New passwords are compared with common ones (ASVS 5.0 6.2.4) and with the names of service and user (6.2.11).
-# - [ ] Nothing about a password is changed on the way: not cut, not trimmed, not folded (ASVS 5.0 6.2.8).
+# - [ ] Nothing about a password is changed on the way: not cut, not trimmed, not folded (ASVS 5.0 6.2.8). NFC
+#   before hashing is what NIST allows.
 
 # %% [markdown]
 # - [ ] Every body is a model that lists its fields; nobody sends `role` (ASVS 5.0 15.3.3, CWE-915).
@@ -926,8 +927,8 @@ draw({"Larkspur": flood(larkspur), "yours": flood(serve("4.4", "yours"))})
 # - [ ] Refusals say where the fault is and not what was sent (ASVS 5.0 16.5.1), and refusing never crashes (16.5.3).
 
 # %% [markdown]
-# - [ ] Bodies have a limit in bytes, counted while reading, whatever length was declared (API4:2023, ASVS 5.0 4.2.1).
-# - [ ] Requests have a time limit as a whole, not for each piece (ASVS 5.0 15.2.2).
+# - [ ] Bodies have a limit in bytes, counted while reading, whatever length was declared (API4:2023, CWE-770).
+# - [ ] Requests have a time limit as a whole, not for each piece (API4:2023, CWE-400).
 # - [ ] The proxy in front has the same limits (CWE-770). The app has them too: proxies get replaced.
 
 # %%

@@ -983,13 +983,14 @@ with redis_server.door.in_step():
 
 # %% [markdown]
 # - [ ] All instances share one count, and look and count are one step (ASVS 5.0 15.4.2, CWE-367).
-# - [ ] Every key expires, and no key holds a secret (CWE-772).
+# - [ ] Every key expires, and no key holds a secret (CWE-772, CWE-312).
 # - [ ] Without the counter the app is closed, soon and with 503; `/health` is not (ASVS 5.0 16.5.3, 13.2.6).
 # - [ ] 429 and 503 say `Retry-After` (RFC 6585 §4, RFC 9110 §10.2.3).
 
 # %% [markdown]
 # - [ ] Failed logins are limited by name *and* address, by name, and by address (ASVS 5.0 6.3.1, CWE-307).
-# - [ ] No number of guesses locks an owner out, and it is written down why (ASVS 5.0 6.1.1, CWE-645).
+# - [ ] No number of guesses locks an owner out, and it is written down why (ASVS 5.0 6.1.1, CWE-645;
+#   NIST SP 800-63B-4 §3.2.2 would stop at 100).
 # - [ ] A limit never tells who is a member (ASVS 5.0 6.3.8).
 # - [ ] Somebody has tried it: at the edge of a window, and all at once.
 

@@ -83,8 +83,8 @@ larkspur
 # ### 1 · Start without a key
 #
 # A variable is forgotten in a deployment. Nothing breaks: the default takes over, and you can sign tokens for
-# everybody, as in notebook 1 (CWE-1188, ASVS 5.0 13.2.3). Each attack is a function that returns what it got, or None.
-# This one takes the function that loads the settings.
+# everybody, as in notebook 1 (CWE-1188, CWE-1394; ASVS 5.0 13.3.1). Each attack is a function that returns what it got,
+# or None. This one takes the function that loads the settings.
 
 # %%
 from lab_app.larkspur.secrets.settings import load_settings as careless_settings
@@ -129,9 +129,9 @@ def read_the_failed_start(load_settings):
 read_the_failed_start(careless_settings)
 
 # %% [markdown]
-# The field is a `SecretStr`. Pydantic still prints the *input* of a value that it refuses, before there is any
-# `SecretStr` ([pydantic-settings #256](https://github.com/pydantic/pydantic-settings/issues/256)). One option stops
-# that: `hide_input_in_errors`.
+# The field is a `SecretStr`. Pydantic still prints the *input*, of what it refuses and even of what stands beside it,
+# before there is any `SecretStr` ([pydantic-settings #256](https://github.com/pydantic/pydantic-settings/issues/256)).
+# One option stops that: `hide_input_in_errors`.
 #
 # ### 3 · Ask for the configuration
 #
@@ -211,7 +211,7 @@ print(git(repository, "log", "--oneline"))
 careless_scan(repository)
 
 # %% [markdown]
-# Git forgets nothing. Everybody who cloned the repository has the commit before "Remove secret" (CWE-540, CWE-527).
+# Git forgets nothing. Everybody who cloned the repository has the commit before "Remove secret" (CWE-540, CWE-798).
 
 # %%
 print(git(repository, "log", "-p", "--format=%h %s", "-S", "JWT_SECRET = ", "--", "settings.py"))
@@ -761,7 +761,7 @@ for attack, flawed, yours in rounds:
 # - [ ] `.env` is for your own machine, is in `.gitignore`, and is read from one named place (CWE-427).
 
 # %% [markdown]
-# - [ ] No route gives out a settings object; what is shown is listed field by field (CWE-200).
+# - [ ] No route gives out a settings object; what is shown is listed field by field (ASVS 5.0 15.3.1, CWE-200).
 # - [ ] Debug mode is off in production, and errors are generic (ASVS 5.0 13.4.2, 16.5.1).
 # - [ ] Log files, stdout and start-up errors were searched for the real secrets, once, by a test (ASVS 5.0 16.2.5,
 #   CWE-532).
@@ -773,7 +773,7 @@ for attack, flawed, yours in rounds:
 # - [ ] A scanner looks at every commit before it is pushed, and looked at the whole history once (CWE-540).
 # - [ ] A secret that was committed is *rotated* first, and removed from the history after that
 #   ([OWASP Secrets Management](https://cheatsheetseries.owasp.org/cheatsheets/Secrets_Management_Cheat_Sheet.html)).
-# - [ ] `.git` is on no server (ASVS 5.0 13.4.1).
+# - [ ] `.git` is on no server (ASVS 5.0 13.4.1, CWE-527).
 #
 # Try your own scanner on a repository of yours: `scan("/path/to/it")`.
 

@@ -69,10 +69,11 @@ ask(f"SELECT username, role FROM members WHERE username = '{name}'")
 ask("SELECT username, role FROM members WHERE username = :name", name=name)
 
 # %% [markdown]
-# There the checklist stops, and apps are broken where it stops. Names of columns cannot be bound at all, says ASVS 5.0
-# in its note on [1.2.4](https://github.com/OWASP/ASVS/blob/v5.0.0/5.0/en/0x10-V1-Encoding-and-Sanitization.md). And a
-# bound value is still a pattern to `LIKE`, still one value to `IN`, still a number to `LIMIT`. Each line below binds,
-# and each is wrong. Guess before you run it.
+# There the checklist stops, and apps are broken where it stops. Names of columns cannot be bound at all, nor can they
+# be escaped, says ASVS 5.0 in its note on
+# [V1.2](https://github.com/OWASP/ASVS/blob/v5.0.0/5.0/en/0x10-V1-Encoding-and-Sanitization.md). And a bound value is
+# still a pattern to `LIKE`, still one value to `IN`, still a number to `LIMIT`. Each line below binds, and each is
+# wrong. Guess before you run it.
 
 # %%
 # INSECURE: everything is bound, and nothing does what it says.
@@ -723,7 +724,7 @@ for attack, number in rounds:
 # - [ ] No query is put together with f-strings, `%`, `+` or `format`; values are bound (ASVS 5.0 1.2.4, CWE-89).
 #   `grep -rnE 'text\(f|execute\(f' .` finds the worst; ruff's rule
 #   [S608](https://docs.astral.sh/ruff/rules/hardcoded-sql-expression/) watches it in CI.
-# - [ ] Columns, tables and directions come from a list in *our* code (ASVS 5.0 1.2.4, its note; 2.2.1).
+# - [ ] Columns, tables and directions come from a list in *our* code (ASVS 5.0 V1.2, its note; 2.2.1).
 # - [ ] What comes out of the database is bound as well: names, settings, saved searches.
 
 # %% [markdown]
@@ -731,7 +732,7 @@ for attack, number in rounds:
 # - [ ] Lists get one place for each item; ids have bounds (ASVS 5.0 1.4.2).
 # - [ ] Page sizes have an upper and a lower bound
 #   ([API4:2023](https://owasp.org/API-Security/editions/2023/en/0xa4-unrestricted-resource-consumption/)).
-# - [ ] Texts have a greatest length, and nothing is cut in silence (ASVS 5.0 1.3.3, 2.2.1).
+# - [ ] Texts have a greatest length, and nothing is cut in silence (ASVS 5.0 2.2.1).
 
 # %% [markdown]
 # - [ ] No answer repeats what the database said (ASVS 5.0 16.5.1, CWE-209).

@@ -45,7 +45,7 @@ from lab_app.jupyter import check, hint, progress, serve
 #
 # The way back is the same way. What `E` and `T` answer themselves never meets your middleware. Starlette puts `E`
 # outside of everything that you add
-# ([its documentation](https://www.starlette.io/middleware)).
+# ([its documentation](https://starlette.dev/middleware/)).
 
 # %% [markdown]
 # This is how checklists add the headers. Short, and copied into thousands of apps.
@@ -167,8 +167,8 @@ reflect(larkspur)
 # ### 3 · Look for the bare answer
 #
 # Ask for everything, and note what lacks what (ASVS 5.0
-# [3.4.3, 3.4.4 and 3.4.6](https://github.com/OWASP/ASVS/blob/master/5.0/en/0x12-V3-Web-Frontend-Security.md) say
-# *every* response). `frame-ancestors` has no substitute: `X-Frame-Options` is obsolete.
+# [3.4.3, 3.4.4 and 3.4.6](https://github.com/OWASP/ASVS/blob/master/5.0/en/0x12-V3-Web-Frontend-Security.md) name
+# no exception). `frame-ancestors` has no substitute: `X-Frame-Options` is obsolete.
 
 # %%
 WANTED = {
@@ -596,7 +596,7 @@ check("8.2")
 
 # %% [markdown]
 # HTTP lets a client write anything into `Host`
-# ([RFC 9110 §7.2](https://www.rfc-editor.org/rfc/rfc9110#section-7.2) says so, and warns). What goes out by mail must
+# ([RFC 9110 §7.2](https://www.rfc-editor.org/rfc/rfc9110#section-7.2) warns of it). What goes out by mail must
 # therefore come from your own settings.
 
 # %%
@@ -830,7 +830,7 @@ draw_survey(survey(serve("8.1", "headers")), "What your answers say to a browser
 # %% [markdown]
 # - [ ] Links in mails are built from settings, never from `Host` or `X-Forwarded-Host` (OWASP Forgot Password Cheat
 #   Sheet; ASVS 5.0 4.1.3).
-# - [ ] The app answers to its own names only (RFC 9110 §7.2).
+# - [ ] The app answers to its own names only (RFC 9110 §7.4).
 # - [ ] Documentation is off in production, or behind a login; `/openapi.json` too (ASVS 5.0 13.4.5).
 # - [ ] Pages load nothing from hosts of others, or with Subresource Integrity (ASVS 5.0 3.6.1).
 # - [ ] The policy reports violations (ASVS 5.0 3.4.7), and the endpoint bounds size and rate and escapes what it logs

@@ -69,9 +69,9 @@ python-multipart==0.0.6
 """
 
 # %% [markdown]
-# Now the real `pip-audit`. It asks a service about every pin, usually
-# [OSV](https://google.github.io/osv.dev/post-v1-query/). Ours speaks the same `/v1/query`, over the frozen records;
-# open the link and look what there is.
+# Now the real `pip-audit`. It asks a service about every pin: PyPI, unless `-s osv` says
+# [OSV](https://google.github.io/osv.dev/post-v1-query/). Ours speaks OSV's `/v1/query`, over the frozen records; open
+# the link and look what there is.
 
 # %%
 from lab_app.jupyter.services import advisories as advisory_service
@@ -270,7 +270,7 @@ claim_the_name(flawed.lock())
 # ### 6 · For now
 #
 # "Ignore it for now, the release is on Friday." That was in 2024. `gate` decides whether a release may go out, and its
-# list of ignores only ever grows (CWE-1104, ASVS 5.0 15.1.1).
+# list of ignores only ever grows (CWE-1395, ASVS 5.0 15.2.1).
 
 
 # %%
@@ -487,7 +487,7 @@ check("9.2")
 # %% [markdown]
 # ### Our own house
 #
-# This workbook stands on some 180 packages. Here is the real `pip-audit` on its `requirements.txt`. We would
+# This workbook stands on some 200 packages. Here is the real `pip-audit` on its `requirements.txt`. We would
 # rather you read it here than found it yourself.
 
 # %%
@@ -548,8 +548,8 @@ old_token = jose_jwt.encode(claims, os.environ["JWT_SECRET"], "HS256")
 old_hash, old_token[:40] + "…"
 
 # %% [markdown]
-# Then today. PyJWT is the stricter of the two: `sub` must be text, and a token with `aud` needs an `audience`. Look at
-# what your old tokens hold before you switch.
+# Then today. PyJWT is the stricter of the two: once you name an `audience`, a token without `aud` is refused, and so is
+# an `iat` that lies in the future. Look at what your old tokens hold before you switch.
 
 # %%
 import jwt
@@ -702,9 +702,14 @@ check("9.3")
 #
 # What else
 # [dependabot.yml](https://docs.github.com/en/code-security/dependabot/working-with-dependabot/dependabot-options-reference)
-# must have is GitHub's to say: `directory`, and `schedule.interval`. The cooldown is for those who steal a maintainer's
-# password: what they publish is mostly found within days, so
-# [zizmor](https://docs.zizmor.sh/audits/#dependabot-cooldown) asks for one, too. Security updates do not wait for it.
+# must have is GitHub's to say: `directory`, and `schedule.interval`.
+
+# %% [markdown]
+# The cooldown is for those who steal a maintainer's password: what they publish is mostly found within days. Dependabot
+# waits [three
+# days](https://github.blog/changelog/2026-07-14-dependabot-version-updates-introduce-default-package-cooldown/) by
+# itself since July 2026, [zizmor](https://docs.zizmor.sh/audits/#dependabot-cooldown) asks for seven, and what stands
+# in your file nobody changes for you. Security updates do not wait.
 
 # %% exercise="9.4" role="starter"
 # Exercise 9.4 — Policy (INSECURE: this is the code to mend)
@@ -825,7 +830,7 @@ for attack, theirs, yours in rounds:
 #   ([pip](https://pip.pypa.io/en/stable/topics/secure-installs/)).
 # - [ ] Packages come from one index; nowhere stands `--extra-index-url` (ASVS 5.0 15.2.4).
 # - [ ] Dependabot or Renovate watches packages *and* Actions, with [a
-#   cooldown](https://docs.zizmor.sh/audits/#dependabot-cooldown) of three days or more.
+#   cooldown](https://docs.zizmor.sh/audits/#dependabot-cooldown) of a week.
 # - [ ] What is ignored has a reason, an owner and a date (ASVS 5.0 15.1.1).
 
 # %% [markdown]

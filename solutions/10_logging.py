@@ -189,7 +189,7 @@ blame_somebody(larkspur)
 # ### 5 · Guess in silence
 #
 # Here is the inbox of whoever is on call. Larkspur knows its address and never writes to it. Guess as often as you
-# like (CWE-778; [ASVS 5.0 6.3.5](https://github.com/OWASP/ASVS/blob/master/5.0/en/0x15-V6-Authentication.md)).
+# like (CWE-778; [OWASP A09:2025](https://owasp.org/Top10/2025/A09_2025-Security_Logging_and_Alerting_Failures/)).
 
 # %%
 from lab_app.jupyter.services.inbox import inbox

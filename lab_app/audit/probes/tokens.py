@@ -1,4 +1,4 @@
-"""Tokens that we wrote ourselves (RFC 8725 §3.1): unsigned, changed, signed with a key from a list of common ones."""
+"""Tokens that we wrote ourselves (RFC 8725 §3.1, §3.3, §3.5): unsigned, changed, or signed with a common key."""
 
 import base64
 import hashlib
@@ -95,7 +95,7 @@ def parts_of(token: str) -> tuple[dict[str, Any], dict[str, Any], str]:
 
 
 def signed(head: dict[str, Any], claims: dict[str, Any], key: str) -> str:
-    """A token signed with a shared key (RFC 7515 §3.1)."""
+    """A token signed with a shared key (RFC 7515 §5.1)."""
     said = f"{_part(head)}.{_part(claims)}"
     digest = hmac.new(key.encode(), said.encode(), DIGESTS.get(str(head.get("alg")), hashlib.sha256)).digest()
     return f"{said}.{_encoded(digest)}"

@@ -9,7 +9,7 @@ from lab_app.audit.report.told import exchange_data, routes_in_words
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0-rtm.5.json"
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note"}
-SCORES = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "2.5"}  # the middles of CVSS's own bands
+SCORES = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "2.0"}  # the middles of CVSS's own bands
 
 
 def sarif(audit: Audit) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def _nginx(tree: Tree, path: Path, lines: list[str]) -> Iterator[Finding]:
     for number, line in enumerate(lines, 1):
         shown = line.strip()
         if OLD.search(line):
-            yield tree.finding("old-tls", path, number, "RFC 8996 withdrew it in 2021.", shown, "read")
+            yield tree.finding(
+                "old-tls", path, number, "RFC 8996 withdrew TLS 1.0 and 1.1 in 2021; SSL went before.", shown, "read"
+            )
         if TO_HOST.search(line) and not refuses:
             yield tree.finding("redirects-to-host", path, number, "$host is what the client wrote.", shown, "read")
         if FORGED.search(line):
