@@ -64,7 +64,7 @@ def launch(answer: Answer) -> Iterator[Callable[..., App]]:
     yield start
     for app in apps:
         if app.alive():
-            app.stop(grace=0)
+            app.kill()
 
 
 @pytest.fixture

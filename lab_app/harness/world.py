@@ -175,12 +175,11 @@ class App:
 
     def stop(self, grace: float = 5) -> str:
         """End the app, politely for `grace` seconds; what it printed."""
-        assert self.running
-        running, self.running = self.running, None
-        for one in self.clients.values():
-            one.close()
-        self.clients.clear()
-        return self.sandbox.stop(running, grace)
+        return self.sandbox.stop(self._leave(), grace)
+
+    def kill(self) -> None:
+        """End the app, and do not wait until it has ended."""
+        self.sandbox.kill(self._leave())
 
     def restart(self, **env: str) -> None:
         """Stop the process and start it again over the same database. Raises AnswerTrouble."""
@@ -264,6 +263,15 @@ class App:
     def files(self) -> dict[str, bytes]:
         """Everything below the app's working folder, its database included."""
         return self.sandbox.read(self.folder)
+
+    def _leave(self) -> Running:
+        """Close all connections; what ran."""
+        assert self.running
+        running, self.running = self.running, None
+        for one in self.clients.values():
+            one.close()
+        self.clients.clear()
+        return running
 
     def _client(self, source: str = "127.0.0.1", cookies: bool = False, public: str = "") -> httpx.Client:
         limits = self.sandbox.limits

@@ -113,6 +113,10 @@ class FreshSandbox(Sandbox):
         run.kill()
         return self.output(running)[1]
 
+    def kill(self, running: Running) -> None:
+        """End an answer."""
+        self.runs[running.pid].kill()
+
     def output(self, running: Running) -> tuple[int | None, str]:
         """An answer's exit code, None while it lives, and what it printed so far."""
         run = self.runs[running.pid]

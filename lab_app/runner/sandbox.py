@@ -125,6 +125,10 @@ class Sandbox:
         """End an answer, politely for `grace` seconds; what it printed."""
         return str(self._ask("stop", grace, pid=running.pid, grace=grace)["output"])
 
+    def kill(self, running: Running) -> None:
+        """End an answer, and do not wait until it has ended."""
+        self._ask("kill", 0, pid=running.pid)
+
     def output(self, running: Running) -> tuple[int | None, str]:
         """An answer's exit code, None while it lives, and what it printed so far."""
         reply = self._ask("output", 0, pid=running.pid)

@@ -6,6 +6,7 @@ It speaks JSON lines: a request on stdin, one reply on stdout. `n` ties a reply 
     run    {command, env, folder}                              → {port: null, pid}  a program, which may end at once
     call   {source, title, env, folder, seconds, function, arguments, driver} → {value} or {trouble, slow, ran}
     stop   {pid, grace}                                        → {code, output}
+    kill   {pid}                                               → {}  without waiting until it has ended
     output {pid}                                               → {code, output}
     peak   {pid}                                               → {bytes}  the most memory that a run has held
     write  {folder, files: {name: base64}}                     → {}
@@ -162,6 +163,11 @@ class Zygote:
         while run.code is None:
             self.turn(GLANCE_SECONDS, listen=False)
         self.do_output(n, pid)
+
+    def do_kill(self, n: int, pid: int) -> None:
+        if self.runs[pid].code is None:
+            self.runs[pid].kill()
+        self.reply(n)
 
     def do_output(self, n: int, pid: int) -> None:
         self.turn(0, listen=False)
