@@ -172,7 +172,7 @@ def parts(item: pytest.Item) -> tuple[str, str, str]:
 
 def told(result: Result) -> str:
     """A failed check as text."""
-    lines = [result.title, f"Your app {result.found}", result.safe, f"Why: {result.why}", f"Hint: {result.hint}"]
+    lines = [result.title, result.complaint(), f"Why: {result.why}", f"Hint: {result.hint}"]
     for exchange in result.evidence:
         lines += ["Sent:", exchange.request, "Came back:", exchange.response]
         lines += ["Again:", exchange.curl] if exchange.curl else []

@@ -31,6 +31,12 @@ class Result:
     skipped: str = ""
     crashed: bool = False
 
+    def complaint(self) -> str:
+        """What the answer did and what a safe one does; a traceback keeps its last line as it is."""
+        served = any(exchange.curl for exchange in self.evidence)
+        did = f"Your {'app' if served else 'code'} {self.found}"
+        return did if "\n" in did else f"{did.removesuffix('.')}. {self.safe}".strip()
+
 
 @dataclass(frozen=True)
 class Verdict:

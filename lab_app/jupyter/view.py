@@ -85,12 +85,6 @@ def _advice(verdict: Verdict) -> list[str]:
     ]
 
 
-def _found(result: Result) -> str:
-    """What the app did and what a safe one does. A traceback keeps its last line as it is."""
-    did = f"Your app {result.found}"
-    return did if "\n" in did else f"{did.removesuffix('.')}. {result.safe}".strip()
-
-
 def _shown(verdict: Verdict) -> dict[str, Any]:
     failed = verdict.failed()
     return {
@@ -99,7 +93,6 @@ def _shown(verdict: Verdict) -> dict[str, Any]:
         "words": in_words(verdict),
         "results": verdict.results if judged(verdict) else (),
         "mark": _mark,
-        "found": _found,
         "first": failed[0] if failed else None,
     }
 
@@ -127,7 +120,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 
 def _told(result: Result, whole: bool) -> Iterator[str]:
     """What a failed check has to say; but for the first, the curl line stands for the exchange."""
-    yield from _found(result).split("\n")
+    yield from result.complaint().split("\n")
     for exchange in result.evidence if whole else ():
         yield from ("Sent:", *_indented(exchange.request), "Came back:", *_indented(exchange.response))
     yield f"Why: {result.why}"
