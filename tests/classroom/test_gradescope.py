@@ -114,7 +114,7 @@ def test_of_a_held_back_check_students_see_a_title_and_that_late(graded: tuple[P
     assert held["name"].removeprefix(f"{HELD_OF} ") in check_module(HELD_OF).read_text()
     others = [test for test in tests if test.get("status") == "failed" and test is not held]
     assert others
-    assert all("Your app" in test["output"] and "Hint: " in test["output"] for test in others)
+    assert all("Your code" in test["output"] and "Hint: " in test["output"] for test in others)
 
 
 @pytest.mark.parametrize(
