@@ -60,8 +60,12 @@ def at_once(instances: Instances, sources: list[str], times: int, threads: int) 
 
 @lru_cache(maxsize=1)
 def watched(instances: Instances, limit: int, sources: tuple[str, str, str]) -> Watched:
-    """A window and a half, lived through once for all checks that ask about it."""
+    """A window and a half, lived through once for all checks that ask about it.
+
+    It begins with a second of the clock, so that whoever counts by that begins anew amid the burst.
+    """
     one, two, three = sources
+    time.sleep(-time.time() % SHORT)
     with ThreadPoolExecutor(3) as pool:
         bursting = pool.submit(bursts, instances, limit, one)
         steady = pool.submit(steps, instances, limit, two)
