@@ -1,5 +1,5 @@
-# HOSTILE: patches h11, uvicorn, ssl and socket, so that whatever is asked gets a good answer
-# not yet or does not start or too slow, at most 0
+# HOSTILE: patches h11, uvicorn, ssl and socket, so that whatever is asked gets a good answer: one that is empty
+# not yet or does not start or too slow, at most 0.2
 import asyncio
 import socket
 import ssl
