@@ -62,10 +62,11 @@ def at_once(instances: Instances, sources: list[str], times: int, threads: int) 
 def watched(instances: Instances, limit: int, sources: tuple[str, str, str]) -> Watched:
     """A window and a half, lived through once for all checks that ask about it.
 
-    It begins with a second of the clock, so that whoever counts by that begins anew amid the burst.
+    It begins when a second of the clock will end well within the burst: there begins anew who counts by the clock.
     """
     one, two, three = sources
-    time.sleep(-time.time() % SHORT)
+    past = time.time() % SHORT
+    time.sleep(0.7 * SHORT - past if 0.35 * SHORT < past < 0.7 * SHORT else 0)
     with ThreadPoolExecutor(3) as pool:
         bursting = pool.submit(bursts, instances, limit, one)
         steady = pool.submit(steps, instances, limit, two)
