@@ -66,7 +66,8 @@ def watched(instances: Instances, limit: int, sources: tuple[str, str, str]) -> 
     """
     one, two, three = sources
     past = time.time() % SHORT
-    time.sleep(0.7 * SHORT - past if 0.35 * SHORT < past < 0.7 * SHORT else 0)
+    if 0.35 * SHORT < past < 0.7 * SHORT:
+        time.sleep(0.7 * SHORT - past)
     with ThreadPoolExecutor(3) as pool:
         bursting = pool.submit(bursts, instances, limit, one)
         steady = pool.submit(steps, instances, limit, two)

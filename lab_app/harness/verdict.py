@@ -35,7 +35,7 @@ class Result:
         """What the answer did and what a safe one does; a traceback keeps its last line as it is."""
         served = any(exchange.curl for exchange in self.evidence)
         did = f"Your {'app' if served else 'code'} {self.found}"
-        return did if "\n" in did else f"{did.removesuffix('.')}. {self.safe}".strip()
+        return did if self.crashed else f"{did.removesuffix('.')}. {self.safe}".strip()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_a_failed_check_tells_all_in_both() -> None:
 
 
 def test_a_traceback_keeps_its_last_line() -> None:
-    raised = replace(result(False), found="raised:\nNameError: name 'lock' is not defined", safe="")
+    raised = replace(result(False), found="raised:\nNameError: name 'lock' is not defined", safe="", crashed=True)
     for shown in (Text(verdict_html(verdict("not yet", raised))).text, verdict_text(verdict("not yet", raised))):
         assert "is not defined\n" in shown
 
