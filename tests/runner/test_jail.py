@@ -365,7 +365,7 @@ except jail.JailError as error:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-# Root must keep the private mounts that come with the network, or would mount what it shows on this very machine.
+# Root must keep the private mounts that come with the network, or refuses before there is a jail to look at.
 NO_NETWORK = ("CLONE_NEWNET", "0") if os.geteuid() == 0 else ("enter_private_network", "lambda: None")
 
 
@@ -375,9 +375,9 @@ NO_NETWORK = ("CLONE_NEWNET", "0") if os.geteuid() == 0 else ("enter_private_net
         ("HIDDEN", "[Path('/usr/bin')]", "/usr/bin can be seen"),
         (*NO_NETWORK, "can be reached"),
         ("held", "lambda pid: 0", "its memory cannot be watched"),
-        ("bwrap", "lambda: '/bin/false'", "does not start here"),
-        ("bwrap", "lambda: '/bin/nothing'", "bubblewrap does not start here"),
-        ("INSIDE", "Path('/etc/hostname')", "does not start here"),
+        ("bwrap", "lambda: Path('/bin/false')", "does not start here"),
+        ("bwrap", "lambda: Path('/bin/nothing')", "bubblewrap does not start here"),
+        ("INSIDE", "Path('/etc/ssl')", "does not start here"),
         ("seccomp.program", "lambda: {}['riscv64']", "the processor 'riscv64'"),
     ],
 )
@@ -386,6 +386,20 @@ def test_a_jail_that_does_not_hold_refuses(name: str, value: str, says: str) -> 
     assert says in said
     assert "\n" not in said
     assert "--trust-submissions" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root stages what it shows")
+def test_root_mounts_nothing_on_this_machine() -> None:
+    with pytest.raises(jail.JailError, match="in a private network only"):
+        jail.reachable(Path("/usr"))
+    assert not (jail.STAGE / "usr").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root stages what it shows")
+def test_what_others_left_where_it_stages_is_in_nobodys_way() -> None:
+    left = 'next(Path(path).mkdir(0o755) for path in [jail.STAGE / sys.prefix.strip("/").replace("/", "+")])'
+    enter = f"enter = jail.enter_private_network; jail.enter_private_network = lambda: (enter(), {left})"
+    assert self_tested(enter) == "it holds"
 
 
 @pytest.mark.parametrize(
