@@ -13,6 +13,10 @@ from lab_app.harness.world import Answer
 
 ALIVE = range(200, 500)
 SAFELISTED_METHODS = {"GET", "HEAD", "POST"}
+UNLISTED_HEADERS = (  # the last three are copied from list to list
+    *("X-Forwarded-For", "X-HTTP-Method-Override", "Proxy-Authorization"),
+    *("X-Requested-With", "X-CSRF-Token", "X-API-Key"),
+)
 
 
 def listed(answer: Answer, *origins: str) -> App:
@@ -82,11 +86,17 @@ def shows_to(answer: httpx.Response, origin: str) -> bool:
     return answer.headers.get("access-control-allow-origin") in (origin, "*")
 
 
-def expect_shared(answer: httpx.Response, origin: str) -> httpx.Response:
-    """A browser lets a page of `origin` read this answer to a request with credentials. Raises CheckFailed."""
-    found, credentials = (answer.headers.get(f"access-control-allow-{name}") for name in ("origin", "credentials"))
+def expect_readable(answer: httpx.Response, origin: str) -> httpx.Response:
+    """A browser lets pages of `origin`, and no others, read this answer. Raises CheckFailed."""
+    found = answer.headers.get("access-control-allow-origin")
     if found != origin:
         raise failed(answer, f"answered {origin} with {seen('Origin', found)}", f"allows exactly {origin}")
+    return answer
+
+
+def expect_shared(answer: httpx.Response, origin: str) -> httpx.Response:
+    """It also lets them where the request had credentials. Raises CheckFailed."""
+    credentials = expect_readable(answer, origin).headers.get("access-control-allow-credentials")
     if credentials != "true":
         raise failed(answer, f"answered {origin} with {seen('Credentials', credentials)}", "allows credentials: true")
     return answer
@@ -100,10 +110,12 @@ def expect_kept(answer: httpx.Response, origin: str) -> httpx.Response:
     return answer
 
 
-def expect_let_through(answer: httpx.Response, origin: str, method: str, *headers: str) -> None:
-    """After this preflight a browser sends the request, with credentials. Raises CheckFailed."""
+def expect_let_through(
+    answer: httpx.Response, origin: str, method: str, *headers: str, credentials: bool = True
+) -> None:
+    """After this preflight a browser sends the request, with credentials or without. Raises CheckFailed."""
     expect(answer, range(200, 300), "refused a preflight of its own frontend")
-    expect_shared(answer, origin)
+    (expect_shared if credentials else expect_readable)(answer, origin)
     methods, allowed = names(answer, "methods"), {name.lower() for name in names(answer, "headers")}
     if method not in methods | SAFELISTED_METHODS:
         raise failed(answer, f"did not allow {method} to its own frontend", f"lists {method} in its methods")
@@ -119,6 +131,29 @@ def expect_stopped(answer: httpx.Response, origin: str, method: str, *headers: s
     if shows_to(answer, origin) and by_method and all(one.lower() in allowed or "*" in allowed for one in headers):
         what = f"{method} with {', '.join(headers)}" if headers else method
         raise failed(answer, f"lets pages of {origin} send {what}", "lists what its frontends need, and no more")
+
+
+def expect_methods_stopped(app: App, origin: str, draw: Draw) -> None:
+    """No page of `origin` gets to PATCH a profile, or to use a method nobody asked for. Raises CheckFailed."""
+    for method in ("PATCH", "patch", "PURGE", draw.username().upper()):
+        for headers in ((), ("Authorization", "Content-Type")):
+            expect_stopped(preflight(app, "/profile", origin, method, *headers), origin, method, *headers)
+
+
+def expect_headers_stopped(app: App, origin: str, draw: Draw, *methods: str) -> None:
+    """No page of `origin` gets to send a header but Authorization and Content-Type. Raises CheckFailed."""
+    for header in (f"X-{draw.username()}", *UNLISTED_HEADERS):
+        for method in methods:
+            wanted = ("Authorization", header)
+            expect_stopped(preflight(app, "/profile", origin, method, *wanted), origin, method, *wanted)
+
+
+def expect_kept_briefly(app: App, origin: str, method: str) -> None:
+    """A browser keeps what a preflight allows for two hours at most. Raises CheckFailed."""
+    answer = preflight(app, "/profile", origin, method, "Authorization")
+    age = answer.headers.get("access-control-max-age", "5")
+    if not age.lstrip("-").isdecimal() or int(age) > 7200:
+        raise failed(answer, f"lets browsers keep a preflight for {age} seconds", "says 7200 at most")
 
 
 def names(answer: httpx.Response, what: str) -> set[str]:

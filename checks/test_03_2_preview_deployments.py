@@ -175,6 +175,21 @@ def test_other_schemes_ports_and_spellings_read_nothing(app: App, draw: Draw) ->
 
 
 @exercise("3.2")
+@attack("CWE-942", "API8:2023")
+def test_preflights_allow_no_more_than_in_3_1(app: App, draw: Draw) -> None:
+    """A preflight passes no PATCH and no unlisted header, and is kept for 7200 seconds at most, as in 3.1.
+
+    A preview runs code that nobody has reviewed yet. It may send what the frontend sends, and no more.
+
+    Hint: write down what the frontend needs in `allow_methods` and `allow_headers`; `*` is everything.
+    """
+    for origin in (cors.frontends(app)[0], previews(draw)[1]):
+        cors.expect_methods_stopped(app, origin, draw)
+        cors.expect_headers_stopped(app, origin, draw, "GET")
+        cors.expect_kept_briefly(app, origin, "GET")
+
+
+@exercise("3.2")
 @attack("CWE-1188", "CWE-942")
 def test_without_a_list_nobody_else_is_allowed(app: App, answer: Answer, draw: Draw) -> None:
     """Where FRONTEND_ORIGINS is unset, empty or nothing but commas, the app runs and allows no frontend.

@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from http.cookiejar import Cookie
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from checks import cors
 from checks.accounts import settled
 from checks.attacks import bearer, forge
+from checks.sign_in import forgeries
 from lab_app.harness import App, attack, exercise, expect, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member
@@ -155,12 +157,16 @@ def test_a_bearer_client_hands_a_loan_over(app: App, ada: Member, bob: Member) -
 def test_pages_of_other_origins_move_nothing(app: App, ada: Member, bob: Member, draw: Draw) -> None:
     """No page of another origin moves a loan, however it writes the request: JSON, text, form, multipart, untyped.
 
-    The browser refuses to show that page the answer. By then the loan is gone.
+    The browser refuses to show that page the answer. By then the loan is gone. An Authorization header that logs
+    nobody in changes nothing: the password of a proxy is sent along as the cookie is.
 
     Hint: with a cookie, look at Origin before you do anything, and compare it with your list.
     """
     for origin in cors.strangers(draw):
         forged(app, ada, bob, origin)
+    expired = bearer(forge(app, ada.username, exp=1_600_000_000))
+    for useless in ({"Authorization": f"Basic {draw.secret(16)}"}, bearer(draw.secret()), expired):
+        forged(app, ada, bob, cors.strangers(draw)[0], **useless)
 
 
 @exercise("3.4")
@@ -175,6 +181,7 @@ def test_lookalikes_move_nothing(app: App, ada: Member, bob: Member, draw: Draw)
     for listed in cors.frontends(app):
         name, evil = listed.removeprefix("https://"), draw.username()
         neighbours = [f"https://{evil}.{name}", f"https://{evil}{name}", f"https://{evil}.larkspur.example"]
+        neighbours += [f"https://{name.replace('.', '-', 1)}", f"https://{'x'.join(name.rsplit('.', 1))}"]
         for origin in (*neighbours, f"{listed}.{evil}.example", f"{listed}:8443", f"http://{name}", listed[:-1]):
             forged(app, bob, ada, origin, Referer=f"{listed}.{evil}.example/?{listed}/")
 
@@ -235,26 +242,37 @@ def test_get_and_head_move_nothing(app: App, ada: Member, bob: Member) -> None:
 def test_the_cookie_stays_on_the_site(app: App, ada: Member, bob: Member) -> None:
     """The session cookie says SameSite=Lax or Strict, so that other sites' pages do not send it along.
 
-    Without it browsers differ, and one that is new to Chromium goes along with forms for two minutes.
+    Without it browsers differ, and one that is new to Chromium goes along with forms for two minutes. A session that is
+    renewed with every answer has to say it every time.
 
     Hint: `set_cookie(…, samesite="lax")`. The frontends are on your site; they need no more.
     """
-    everywhere, loan = app.browser(app.env["PUBLIC_BASE_URL"]), loan_of(app, ada)
-    origin = cors.frontends(app)[0]
-    login = app.api.post(
-        "/login", json={"username": ada.username, "password": ada.password}, headers={"Origin": origin}
-    )
+    here, origin = app.browser(app.env["PUBLIC_BASE_URL"]), cors.frontends(app)[0]
+    loan = loan_of(app, ada)
+    body = {"to": bob.username, "loan_id": loan}
+    login = here.post("/login", json={"username": ada.username, "password": ada.password}, headers={"Origin": origin})
     expect(login, range(200, 400), "did not log a member in")
-    for cookie in travelling(app, login).jar:
-        everywhere.cookies.jar.set_cookie(copy.copy(cookie))
-    post(everywhere, as_json, {"to": bob.username, "loan_id": loan}, Origin=origin)
-    if owner(app, loan) != ada.id:
-        raise cors.failed(login, "sets a session cookie that goes along from other sites", "says SameSite=Lax")
+    transfer = post(here, as_json, body, Origin=origin)
+    owner(app, loan)  # once it has moved, it is given back
+    loan_of(app, ada)
+    for answer in (login, transfer):
+        everywhere = holding(app, travelling(app, answer).jar)
+        post(everywhere, as_json, body, Origin=origin)
+        if owner(app, loan) != ada.id:
+            raise cors.failed(answer, "sets a session cookie that goes along from other sites", "says SameSite=Lax")
 
 
-def travelling(app: App, login: httpx.Response) -> httpx.Cookies:
-    """The cookies of this login that do not say that they stay on the site."""
-    lines = [line for line in login.headers.get_list("set-cookie") if not stays(line)]
+def holding(app: App, cookies: Iterable[Cookie]) -> httpx.Client:
+    """A browser with copies of these cookies."""
+    browser = app.browser(app.env["PUBLIC_BASE_URL"])
+    for cookie in cookies:
+        browser.cookies.jar.set_cookie(copy.copy(cookie))
+    return browser
+
+
+def travelling(app: App, answer: httpx.Response) -> httpx.Cookies:
+    """The cookies of this answer that do not say that they stay on the site."""
+    lines = [line for line in answer.headers.get_list("set-cookie") if not stays(line)]
     public = httpx.Request("POST", app.env["PUBLIC_BASE_URL"] + "/login")
     cookies = httpx.Cookies()
     cookies.extract_cookies(httpx.Response(200, headers=[("set-cookie", line) for line in lines], request=public))
@@ -272,7 +290,7 @@ def stays(line: str) -> bool:
 def test_nobody_moves_what_is_not_theirs(app: App, ada: Member, bob: Member, draw: Draw) -> None:
     """Whoever has not logged in, or has no token as in 1.1, moves nothing, and members move their own loans only.
 
-    A right Origin is no right to a loan.
+    A right Origin is no right to a loan. Nor is a cookie in which somebody has written another member's name or number.
 
     Hint: `UPDATE loans … WHERE id = … AND member_id = …`, with the id of who is logged in.
     """
@@ -292,9 +310,53 @@ def test_nobody_moves_what_is_not_theirs(app: App, ada: Member, bob: Member, dra
     members = [
         (signed_in(app, bob), {"Origin": origin}),
         (app.api, {"Origin": origin} | bearer(forge(app, bob.username))),
+        *((browser, {"Origin": origin}) for browser in disguised(app, bob, ada)),
     ]
     for clients, who in ((strangers, "whoever has not logged in"), (members, "somebody whose loan it is not")):
         for client, headers in clients:
             answer = expect(post(client, as_json, body, **headers), cors.ALIVE, "")
             if owner(app, loan) != ada.id:
                 raise cors.failed(answer, f"moved a loan for {who}", "moves nothing")
+
+
+def disguised(app: App, thief: Member, victim: Member) -> Iterator[httpx.Client]:
+    """The thief's browser, in one of its cookies the victim's name or number for the thief's own."""
+    swaps = [(thief.username, victim.username), (str(thief.id), str(victim.id))]
+    cookies = list(signed_in(app, thief).cookies.jar)
+    for cookie in cookies:
+        for value in sorted(forgeries(cookie.value or "", swaps)):
+            browser = holding(app, cookies)
+            browser.cookies.jar.set_cookie(with_value(cookie, value))
+            yield browser
+
+
+def with_value(cookie: Cookie, value: str) -> Cookie:
+    """The same cookie with another value."""
+    changed = copy.copy(cookie)
+    changed.value = value
+    return changed
+
+
+@exercise("3.4")
+@attack("CWE-755", "CWE-20")
+def test_what_is_not_there_moves_nothing(app: App, ada: Member, draw: Draw) -> None:
+    """A transfer to nobody, or of a loan that is not there, moves nothing and crashes nothing.
+
+    Somebody mistypes a name every day. A crash tells the member nothing, and an attacker that nobody looked.
+
+    Hint: look the other member up before you write: `NULL` is no owner.
+    """
+    everything = "SELECT id, member_id FROM loans ORDER BY id"
+    own, nobody = loan_of(app, ada), draw.username()
+    before = app.sql(everything)
+    bodies = [{"to": to, "loan_id": own} for to in (nobody, "")]
+    bodies += [{"to": app.library.bob.username, "loan_id": loan} for loan in (0, -1, 10**6 + own, nobody)]
+    origin, token = {"Origin": cors.frontends(app)[0]}, bearer(forge(app, ada.username))
+    for client, headers in ((signed_in(app, ada), origin), (app.api, token)):
+        for body in bodies:
+            answer = expect(post(client, as_json, body, **headers), cors.ALIVE, "")
+            settled(app)
+            if app.sql(everything) != before:
+                raise cors.failed(
+                    answer, "moved a loan to nobody, or another one than it was asked to", "moves nothing"
+                )

@@ -67,9 +67,9 @@ def capitals(draw: Draw, text: str) -> str:
 def test_plain_names_are_welcome(app: App, draw: Draw) -> None:
     """Names of a-z, 0-9 and _, from 3 to 32 characters, are stored as they are.
 
-    Validation says what is good. Whatever is good must come through.
+    Validation says what is good. Whatever is good must come through, with names around that differ by one character.
 
-    Hint: `[a-z0-9_]{3,32}`, the whole of it and nothing more.
+    Hint: `[a-z0-9_]{3,32}`, the whole of it and nothing more. To `LIKE` a `_` is any character; compare with `=`.
     """
     word = draw.username()
     for name in (word, f"{word[:4]}_{word[4:]}", f"_{word}_", f"{draw.number(100, 999)}{word}", word[:3]):
@@ -78,6 +78,12 @@ def test_plain_names_are_welcome(app: App, draw: Draw) -> None:
     for length in (3, 32):
         name, email = draw.secret(length), draw.email()
         expect_joined(app, join(app, name, email), name, email)
+    local, domain = draw.username(), f"{draw.username()}.example"
+    for mailbox in (local, f"{local[:4]}_{local[5:]}"):
+        name, email = draw.username(), f"{mailbox}@{domain}"
+        expect_joined(app, join(app, name, email), name, email)
+    name, email = f"{word[:4]}_{word[5:]}", draw.email()
+    expect_joined(app, join(app, name, email), name, email)
 
 
 @exercise("4.1")

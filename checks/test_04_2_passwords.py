@@ -122,6 +122,8 @@ def test_a_passphrase_may_contain_a_name(app: App, draw: Draw) -> None:
         passwords += [f"my friend {name} has 3 geese", f"larkspur grows by the {letters(draw, 6)}"]
         passwords += [f"{draw.passphrase()} passwordpassword", f"{letters(draw, 5)} {COMMON[1]}"]
         expect_welcome(app, passwords, name, "refused a passphrase for a word that is in it")
+    long = letters(draw, 12)
+    expect_welcome(app, [f"{long} {letters(draw, 3)}"], long, "refused a passphrase that is like a name")
 
 
 @exercise("4.2")
@@ -227,15 +229,20 @@ def expect_kept(answer: httpx.Response, password: str) -> None:
 def test_no_password_keeps_the_app_busy(launch: Callable[..., App], draw: Draw) -> None:
     """A name, many digits and signs, and one word more: the answer comes all the same.
 
-    A pattern that can read the signs between two names in many ways tries them all before it gives up.
+    A pattern that can read the signs between two names in many ways tries them all before it gives up. A name may
+    itself be of digits or signs.
 
-    Hint: in `(?:[\\W\\d_]*name[\\W\\d_]*)+` two stars read the same signs. One is enough, and `replace` needs none.
+    Hint: in `(?:[\\W\\d_]*name[\\W\\d_]*)+` two stars read the same signs, and the name too if it is `11`. `replace`
+    needs no star.
     """
     app = launch()
     for name in (letters(draw, 3), "larkspur"):
         for filling in ("1" * 9, "-" * 9, digits(draw, 9)):
             password = (name + filling) * (110 // (len(name) + 9)) + " " + letters(draw, 6)
             expect(rate(app, password, name), range(200, 500), f"did not decide about {password!r}")
+    for name in (str(draw.number(1, 10)) * 2, "--"):
+        password = name * 60 + letters(draw, 1)
+        expect(rate(app, password, name), range(200, 500), f"did not decide about {password!r}")
 
 
 @exercise("4.2")

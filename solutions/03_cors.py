@@ -441,7 +441,7 @@ check("3.1")
 # ### Exercise 3.2 · Preview deployments
 #
 # As 3.1 (the `FRONTEND_ORIGINS` too), `GET /profile`, and `https://pr-<digits>.preview.larkspur.example` are allowed,
-# nothing else.
+# nothing else. Preflights are as in 3.1, too: no PATCH, no unlisted headers, max-age ≤ 7200.
 #
 # "Nothing else" is meant: no name around that one, no other character where it has a dot, no letters after `pr-`, no
 # http, no port. Digits are `0` to `9`.
@@ -505,8 +505,8 @@ check("3.2")
 # %% [markdown]
 # ### Exercise 3.3 · Errors and order
 #
-# - `GET /profile?page=<int>` needs a bearer token, as in 1.1: HS256, signed with `JWT_SECRET`, with `sub`, `exp`,
-#   `iat`, `iss` = `JWT_ISSUER`, `aud` = `JWT_AUDIENCE`.
+# - `GET /profile?page=<int>` needs a bearer token in `Authorization`, as in 1.1: HS256, signed with `JWT_SECRET`, with
+#   `sub`, `exp`, `iat`, `iss` = `JWT_ISSUER`, `aud` = `JWT_AUDIENCE`.
 # - `GET /boom` raises.
 # - 401, 404, 422 (`page=x`) and 500 answers carry CORS headers for allowed origins and none for others.
 # - Preflight needs no token.
@@ -617,7 +617,7 @@ check("3.3")
 # %% [markdown]
 # The database has `members(id, username, email, password_hash, role, disabled)` and `loans(id, member_id, book_id,
 # due_on, returned)`; passwords are hashed with bcrypt. Whose loan it is stands in `member_id`, and that is what the
-# checks read. Statuses of refusals are free.
+# checks read. Statuses of refusals are free. To nobody, or with a loan that is not there, nothing moves or crashes.
 #
 # FastAPI itself once took `text/plain` for JSON (CVE-2021-32677, mended in 0.65.2), and a body without a content type
 # until 0.132 ([strict content type](https://fastapi.tiangolo.com/advanced/strict-content-type/)). A model instead of

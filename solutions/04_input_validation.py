@@ -483,7 +483,8 @@ check("4.1")
 # - 15–128 characters, no composition rule, spaces kept.
 # - Refused when on a list of common passwords in any case (the starter carries the list; `passwordpassword`,
 #   `123456789012345`, `1234567890123456`, `qwertyuiopasdfgh` are on it).
-# - Refused when it is nothing but the username or `larkspur` repeated or with digits and punctuation added.
+# - Refused when it is nothing but the username or `larkspur`, in any case: repeated, or with digits and punctuation
+#   before, between or after.
 # - A passphrase that merely contains a name is fine.
 # - No answer repeats the password.
 
@@ -586,7 +587,7 @@ check("4.2")
 # - `POST /orders` `{"book_id": int, "copies": 1–20}` → 201.
 #
 # Display names and orders live in tables of your own. Extra fields may be refused or ignored; they (`role`, `id`)
-# change nothing in the database.
+# change nothing in the database. So may `null` in PATCH.
 #
 # `"5"`, `true`, `5.0`, NaN, Infinity, 10**400, lone surrogates, nesting 200 000 deep → 4xx. No 422 repeats a value that
 # was sent.
@@ -750,7 +751,7 @@ check("4.3")
 import os
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import create_engine, text
 
 app = FastAPI()
@@ -760,7 +761,7 @@ INSERT = text("INSERT INTO reviews (book_id, member_id, body) SELECT :book_id, m
 
 
 class Review(BaseModel):
-    book_id: int
+    book_id: int = Field(ge=1, lt=2**63)
     body: str
 
 
@@ -785,7 +786,7 @@ import os
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import create_engine, text
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -849,7 +850,7 @@ app.add_middleware(LimitBody)
 
 
 class Review(BaseModel):
-    book_id: int
+    book_id: int = Field(ge=1, lt=2**63)
     body: str
 
 
