@@ -46,14 +46,25 @@ def _twice(folder, other):
 
 
 @dataclass(frozen=True)
+class Left:
+    """All that calls have left at a desk, and who may read it."""
+
+    files: dict[str, bytes]
+    modes: dict[str, int]
+
+    def private_keys(self) -> list[str]:
+        """The files that hold a private key."""
+        return [name for name, content in self.files.items() if private_key(content)]
+
+
+@dataclass(frozen=True)
 class Made:
-    """One call: the files that it named (`ca` is empty for None), all that it wrote, and who may read that."""
+    """One call: the files that it named (`ca` is empty for None), and all that it left."""
 
     cert: bytes
     key: bytes
     ca: bytes
-    files: dict[str, bytes]
-    modes: dict[str, int]
+    left: Left
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -64,11 +75,6 @@ class Made:
     def trusted(self) -> bytes:
         """What a client is given to trust."""
         return self.ca or self.cert
-
-    def private_keys(self) -> dict[str, Any]:
-        """Every private key that lies in the folder, by its file."""
-        found = {name: private_key(content) for name, content in self.files.items()}
-        return {name: key for name, key in found.items() if key}
 
 
 def made(answer: Answer) -> tuple[Made, Made]:
@@ -81,33 +87,43 @@ def made(answer: Answer) -> tuple[Made, Made]:
 
 def make(desk: Desk, zone: str) -> Made:
     """Call `make_cert` with a folder of its own. Raises CheckFailed and AnswerTrouble."""
-    desk.write({"tls/here": b""})
+    desk.write({"tls/here": b"", "scratch/here": b""})
     try:
-        paths = desk.call("make_cert", env={"TZ": zone}, directory=f"{desk.where}/tls")
+        env = {"TZ": zone, "TMPDIR": f"{desk.where}/scratch"}  # watched, and HOME is the desk itself
+        paths = desk.call("make_cert", env=env, directory=f"{desk.where}/tls")
     except AnswerTrouble as trouble:
         desk.answer.trouble = None if trouble.ran else trouble  # a time zone is no reason not to start
         raise
     if not isinstance(paths, dict) or not all(isinstance(paths.get(name), str) for name in ("cert", "key")):
         raise CheckFailed(f"returned {paths!r:.200}", 'The contract asks for {"cert": path, "key": path, "ca": …}.')
-    files = desk.files()
-    named = {}
+    left, named = left_at(desk), {}
     for name in ("cert", "key", "ca"):
         if paths.get(name) is not None:
             path = posixpath.relpath(posixpath.join(desk.where, str(paths[name])), desk.where)
-            if path not in files:
+            if path not in left.files:
                 raise CheckFailed(f"named {paths[name]!r:.200} for {name}, where no file is")
-            named[name] = files[path]
-    # Asked without the cell, in which os.stat may be anything.
+            named[name] = left.files[path]
+    return Made(named["cert"], named["key"], named.get("ca", b""), left)
+
+
+def left_at(desk: Desk) -> Left:
+    """What lies at a desk. Asked without the cell, in which os.stat may be anything."""
     sandbox, title = desk.answer.sandbox, desk.answer.title
-    modes = sandbox.call("", title, desk.env, desk.folder, "modes", driver=MODES)
-    return Made(named["cert"], named["key"], named.get("ca", b""), files, modes)
+    return Left(desk.files(), sandbox.call("", title, desk.env, desk.folder, "modes", driver=MODES))
 
 
-def made_twice(desk: Desk) -> list[set[bytes]]:
-    """The public keys of two calls in one process, into one folder if it takes that. Raises AnswerTrouble."""
-    desk.write({"tls/here": b"", "other/here": b""})
-    calls = desk.call("_twice", driver=TWICE, folder=f"{desk.where}/tls", other=f"{desk.where}/other")
-    return [{public_key(pem.encode()) for pem in pems} for pems in calls]
+def made_twice(answer: Answer) -> tuple[list[set[bytes]], Left]:
+    """The public keys of two calls in one process, into one folder if it takes that, and what they left there.
+
+    The same for all checks of the exercise. Raises AnswerTrouble.
+    """
+    if "twice" not in answer.kept:
+        desk = Desk(answer)
+        desk.write({"tls/here": b"", "other/here": b""})
+        calls = desk.call("_twice", driver=TWICE, folder=f"{desk.where}/tls", other=f"{desk.where}/other")
+        answer.kept["twice"] = [{public_key(pem.encode()) for pem in pems} for pems in calls], left_at(desk)
+    twice: tuple[list[set[bytes]], Left] = answer.kept["twice"]
+    return twice
 
 
 def parsed(pem: bytes) -> x509.Certificate:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from lab_app.harness import App, expect, json_of
+from lab_app.harness import App, CheckFailed, expect, json_of
 from lab_app.harness.draw import Draw
 from lab_app.runner.services.github import AUTHORIZE, GitHub, User
 
@@ -30,8 +30,13 @@ class Browser:
         self.answers: list[httpx.Response] = []
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Ask the app for a path; a redirect is not followed."""
-        self.answers.append(self.http.get(path, **options))
+        """Ask the app for a path; a redirect is not followed. Raises CheckFailed where it leads to no address."""
+        try:
+            self.answers.append(self.http.get(path, **options))
+        except httpx.InvalidURL as error:
+            raise CheckFailed(
+                f"gave Invalid URL in location header: {error}", "A safe app redirects to an address."
+            ) from error
         return self.answers[-1]
 
     def begin(self, **query: str) -> str:

@@ -15,6 +15,7 @@ from lab_app.harness.draw import Draw
 from lab_app.harness.library import Member
 
 WELL_KNOWN_KEYS = ("secret", "changeme", "your-secret-key", "dev-secret", "supersecret")
+FULL_WIDTH = ord("ａ") - ord("a")
 
 
 @exercise("1.1")
@@ -331,11 +332,23 @@ def test_unknown_and_disabled_members_are_refused(
 
     Tokens outlive accounts. Only the database knows who is still welcome.
 
-    Hint: read `disabled` along with the member, on every request.
+    Hint: read `disabled` along with the member, on every request. Compare `sub`, as it is, with usernames only.
     """
     expect(me(api, forge(app, disabled.username)), 401, "let a disabled member in")
-    for name in (draw.username(), "' OR 1=1 --", "%", ada.username.upper(), disabled.username.upper()):
+    strangers = (draw.username(), "' OR 1=1 --", "%", ada.username.upper(), disabled.username.upper())
+    # Whoever may register one of these would be Ada.
+    wide = "".join(chr(ord(letter) + FULL_WIDTH) for letter in ada.username)
+    nearly = (ada.email, str(ada.id), f" {ada.username}", f"{ada.username}\n", wide)
+    around = (f"{ada.username}@{draw.username()}.example", f"github|{ada.username}")
+    for name in (*strangers, *nearly, *around):
         expect(me(api, forge(app, name)), 401, f"let {name!r} in, who is no member")
+    others: dict[str, Any] = {
+        "preferred_username": ada.username,
+        "username": ada.username,
+        "email": ada.email,
+        "uid": ada.id,
+    }
+    expect(me(api, forge(app, draw.username(), **others)), 401, "let somebody in by another claim than sub")
 
 
 @exercise("1.1")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from checks.accounts import log_in, me, newcomer
+from checks.accounts import log_in, me, newcomer, settled
 from checks.alike import telling, timed, traits
 from checks.attacks import ZONES, decoded, forge, sign, spellings
 from checks.password_hashes import adaptive
@@ -125,17 +125,23 @@ def test_short_and_overlong_passwords_are_refused(app: App, api: httpx.Client, d
 
 @exercise("1.2")
 @attack("CWE-694", "CWE-287")
-def test_taken_names_and_addresses_are_refused(api: httpx.Client, ada: Member, draw: Draw) -> None:
+def test_taken_names_and_addresses_are_refused(
+    app: App, api: httpx.Client, ada: Member, disabled: Member, draw: Draw
+) -> None:
     """A username or e-mail that is taken gets 409, and the member who has it keeps the account.
 
-    Registering a name again must not be a way to set its password.
+    Registering a name again must not be a way to set its password, nor one to come back for who was disabled.
 
     Hint: `members` has UNIQUE columns: insert, and answer 409 to the IntegrityError.
     """
-    first = registered(api, draw)
-    for owner in (first, {"username": ada.username, "email": ada.email}):
+    first, row = registered(api, draw), "SELECT * FROM members WHERE id = ?"
+    before = [app.sql(row, member.id) for member in (ada, disabled)]
+    for owner in (first, *({"username": member.username, "email": member.email} for member in (ada, disabled))):
         for field in ("username", "email"):
             expect(register(api, newcomer(draw) | {field: owner[field]}), 409, f"gave away a taken {field}")
+    settled(app)
+    after = [app.sql(row, member.id) for member in (ada, disabled)]
+    assert after == before, "answered 409 to a taken name or e-mail and changed the member who has it"
     second = newcomer(draw) | {"username": first["username"]}
     register(api, second)
     expect(log_in(api, second["username"], second["password"]), REFUSED, "let the second one in under a taken name")
@@ -210,11 +216,13 @@ def test_answers_show_no_password_and_no_hash(app: App, api: httpx.Client, draw:
 @exercise("1.2")
 @attack("CWE-187", "ASVS 5.0 6.2.8")
 def test_every_character_of_a_password_counts(api: httpx.Client, draw: Draw) -> None:
-    """A password that differs late, past byte 43 or past byte 72, is a wrong password.
+    """A password that differs in one character, wherever it is and whatever it is, is a wrong password.
 
-    bcrypt drops what lies past 72 bytes; put a salt of 29 in front and 43 are left.
+    bcrypt drops what lies past 72 bytes; put a salt of 29 in front and 43 are left. Whoever tidies a password up first
+    drops more: of Cyrillic letters `encode("ascii", "ignore")` leaves nothing.
 
-    Hint: argon2 and scrypt take all. For bcrypt, hash first: base64 of SHA-384 fits and holds no NUL bytes.
+    Hint: argon2 and scrypt take all. For bcrypt, hash first: base64 of SHA-384 fits and holds no NUL bytes. Hash the
+    UTF-8 of what was sent, as it was sent.
     """
     password = draw.secret(128)
     person = registered(api, draw, password=password)
@@ -224,9 +232,17 @@ def test_every_character_of_a_password_counts(api: httpx.Client, draw: Draw) -> 
         expect(log_in(api, person["username"], changed), REFUSED, f"took a password that differs at byte {at}")
     for length in (43, 72):
         expect(log_in(api, person["username"], password[:length]), REFUSED, f"took the first {length} bytes")
-    wide = "ж" * 60 + draw.secret(8)
+    wide = f"Ещё! {'ж' * 50} {draw.secret(8)}й"
     person = registered(api, draw, password=wide)
-    expect(log_in(api, person["username"], wide[:-1] + "x"), REFUSED, "took a Cyrillic password that differs late")
+    changes = {  # none of them the same by NFC or NFKC, which some rightly apply
+        "a Cyrillic password that differs late": f"{wide[:-1]}и",
+        "a password without its exclamation mark": wide.replace("!", ""),
+        "a password with a blank behind it": f"{wide} ",
+        "a password with two blanks for one": wide.replace(" ", "  ", 1),
+        "a password whose first letter is small": wide[0].lower() + wide[1:],
+    }
+    for change, changed in changes.items():
+        expect(log_in(api, person["username"], changed), REFUSED, f"took {change}")
 
 
 @exercise("1.2")

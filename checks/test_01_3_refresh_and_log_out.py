@@ -332,6 +332,26 @@ def test_changing_the_password_kills_the_session(app: App, draw: Draw) -> None:
 
 
 @exercise("1.3")
+@attack("CWE-285", "ASVS 5.0 7.4.2")
+def test_disabled_members_are_out(app: App) -> None:
+    """Whoever is disabled is nobody any more, with a token from before, and cannot log in.
+
+    Accounts are disabled because somebody is misusing them now.
+
+    Hint: read `disabled` where you log in and where you read an access token.
+    """
+    person, disable = reader(app, 2), "UPDATE members SET disabled = ? WHERE username = ?"
+    access, _ = begin(app, person)
+    app.sql(disable, 1, person["username"])
+    try:
+        expect(me(app.api, access), 401, "took the access token of a member who has been disabled since")
+        answer = log_in(app.api, person["username"], person["password"])
+        expect(answer, REFUSED, "let a disabled member log in")
+    finally:
+        app.sql(disable, 0, person["username"])  # for the checks that share the reader
+
+
+@exercise("1.3")
 @attack("CWE-613", "ASVS 5.0 7.4.1")
 def test_dead_sessions_stay_dead_after_a_restart(launch: Callable[..., App], draw: Draw) -> None:
     """What was dead before the process was restarted is dead after it.

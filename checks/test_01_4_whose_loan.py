@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from checks.accounts import settled
 from checks.attacks import bearer, forge
 from lab_app.harness import REFUSED, App, attack, exercise, expect, legit
 from lab_app.harness.draw import Draw
-from lab_app.harness.library import Member
+from lab_app.harness.library import COST, Member, hashed
 
 
 def loan(app: App, method: str, path: str, token: str) -> httpx.Response:
@@ -23,7 +24,7 @@ def ways(id_: object) -> tuple[tuple[str, str], ...]:
     return ("GET", f"/loans/{id_}"), ("POST", f"/loans/{id_}/renew")
 
 
-def change_email(app: App, username: str, token: str, email: str, **more: Any) -> httpx.Response:
+def change_email(app: App, username: str, token: str, /, email: str, **more: Any) -> httpx.Response:
     """Change a member's e-mail address; `more` goes along in the body."""
     return app.api.patch(f"/members/{username}", json={"email": email, **more}, headers=bearer(token))
 
@@ -39,17 +40,29 @@ def everything(app: App) -> list[list[Any]]:
     return app.sql("SELECT * FROM members ORDER BY id") + app.sql("SELECT * FROM loans ORDER BY id")
 
 
+def join(app: App, username: str, draw: Draw) -> Member:
+    """Somebody who has become a member under this name."""
+    email, password = draw.email(), draw.passphrase()
+    add = "INSERT INTO members (username, email, password_hash) VALUES (?, ?, ?)"
+    app.sql(add, username, email, hashed(password, COST))
+    [[id_]] = app.sql("SELECT id FROM members WHERE username = ?", username)
+    return Member(id_, username, email, password)
+
+
 def unknown_loan(app: App, draw: Draw) -> int:
     """An id like the others that no loan has."""
     known = {id_ for pair in app.library.loans.values() for id_ in pair}
     return next(id_ for id_ in iter(lambda: draw.number(1_000, 90_000), 0) if id_ not in known)
 
 
-def expect_renewed(app: App, id_: int, before: str, answer: httpx.Response) -> None:
-    """The loan is due later than it was."""
-    expect(answer, 200, "refused to renew a loan for somebody who may")
+def renew(app: App, id_: int, token: str) -> None:
+    """Renew a loan: it is due later than it was, and no other is. Raises CheckFailed."""
+    others = "SELECT * FROM loans WHERE id <> ? ORDER BY id"
+    before, rest = due(app, id_), app.sql(others, id_)
+    expect(loan(app, "POST", f"/loans/{id_}/renew", token), 200, "refused to renew a loan for somebody who may")
     later = app.eventually("SELECT due_on FROM loans WHERE id = ? AND due_on > ?", id_, before)
     assert later, f"answered 200 to a renewal and left the loan due on {due(app, id_)}; it was {before}"
+    assert app.sql(others, id_) == rest, "renewed a loan and changed others as well"
 
 
 @exercise("1.4")
@@ -65,8 +78,7 @@ def test_owners_see_and_renew_their_loans(app: App, ada: Member, bob: Member) ->
         token = forge(app, member.username)
         for id_ in app.library.loans[member.username]:
             expect(loan(app, "GET", f"/loans/{id_}", token), 200, "hid a loan from its owner")
-        before = due(app, id_)
-        expect_renewed(app, id_, before, loan(app, "POST", f"/loans/{id_}/renew", token))
+        renew(app, id_, token)
 
 
 @exercise("1.4")
@@ -82,8 +94,7 @@ def test_staff_see_and_renew_all_loans(app: App, ada: Member, bob: Member, staff
     for member in (ada, bob):
         id_ = app.library.loans[member.username][0]
         expect(loan(app, "GET", f"/loans/{id_}", token), 200, "hid a loan from the staff")
-        before = due(app, id_)
-        expect_renewed(app, id_, before, loan(app, "POST", f"/loans/{id_}/renew", token))
+        renew(app, id_, token)
     expect(loan(app, "GET", "/members", token), 200, "hid the members from the staff")
 
 
@@ -98,7 +109,8 @@ def test_email_is_changed_by_its_member_and_by_staff(
 
     Hint: `UPDATE members SET email = … WHERE username = …`, with the name from the path.
     """
-    for who, whose in ((ada, ada), (staff, bob), (staff, staff)):
+    pattern = join(app, f"{bob.username[:-1]}_", draw)  # LIKE takes her name for Bob's as well
+    for who, whose in ((ada, ada), (staff, bob), (staff, staff), (pattern, pattern)):
         email, others = draw.email(), "SELECT * FROM members WHERE username <> ? ORDER BY id"
         before = app.sql(others, whose.username)
         answer = change_email(app, whose.username, forge(app, who.username), email=email)
@@ -163,7 +175,7 @@ def test_unknown_loans_are_not_found_either(app: App, bob: Member, staff: Member
 
 @exercise("1.4")
 @attack("CWE-20", "CWE-755")
-def test_odd_ids_find_nothing(app: App, ada: Member, bob: Member, draw: Draw) -> None:
+def test_odd_ids_find_nothing(app: App, ada: Member, bob: Member, staff: Member, draw: Draw) -> None:
     """Zero, negative, huge and text ids are 404 or 422, and never a crash.
 
     A number beyond 64 bits fits into Python and not into the database.
@@ -177,6 +189,11 @@ def test_odd_ids_find_nothing(app: App, ada: Member, bob: Member, draw: Draw) ->
     for id_ in (*numbers, *texts, *disguised):
         for way in ways(id_):
             expect(loan(app, *way, forge(app, bob.username)), (404, 422), "found a loan where there is none")
+    mine = app.library.loans[bob.username][0]
+    for who, way in product((bob, staff), ways(-mine)):
+        expect(
+            loan(app, *way, forge(app, who.username)), (404, 422), "took a negative id for the loan without its sign"
+        )
     assert everything(app) == before, "changed a loan or a member although it had refused"
 
 
@@ -299,6 +316,7 @@ def test_nobody_promotes_themselves(launch: Callable[..., App], draw: Draw) -> N
         {"disabled": 1, "password_hash": "", "is_staff": True},
         {"id": ada.id, "member": {"role": "staff"}},
         {"role = 'staff', email": draw.email()},
+        {"username": draw.username()},
     )
     for extra in extras:
         answer = change_email(app, bob.username, forge(app, bob.username), email=draw.email(), **extra)
@@ -317,11 +335,12 @@ def test_other_members_cannot_be_changed_or_told_apart(
 
     Whoever owns the e-mail address owns the account, by way of the next password reset.
 
-    Hint: decide by the name in the path and the member of the token before you look anything up.
+    Hint: decide by the name in the path and the member of the token before you look anything up. Compare them whole.
     """
+    alike = [join(app, name, draw).username for name in (bob.username.upper(), f"{bob.username}2")]
     before, seen = everything(app), set()
     unknown = (draw.username(), draw.username(), f"{ada.username}1", ada.username[:-1])
-    for name in (ada.username, staff.username, disabled.username, *unknown):
+    for name in (ada.username, staff.username, disabled.username, *alike, *unknown):
         for email in (draw.email(), ada.email):
             answer = change_email(app, name, forge(app, bob.username), email=email)
             seen.add(expect(answer, (403, 404), "did not refuse to change somebody else").status_code)

@@ -433,6 +433,13 @@ def test_session_is_new_at_login(browse: Callable[[], Browser], draw: Draw) -> N
     attacker.is_nobody("signed the attacker in along with the victim, by a cookie from before")
     names = victim.session_cookies()
 
+    attacker, victim = browse(), browse()
+    begun = attacker.begin()
+    victim.take(attacker)
+    answer = victim.come_back(attacker.github.approve(begun, somebody(draw)))
+    expect(answer, (*REDIRECTS, *REFUSED), "fell over an attempt that another browser had begun")
+    attacker.is_nobody("signed the attacker in along with the victim, who went on with the attacker's attempt")
+
     attacker.sign_in(mallory)
     victim = browse()
     victim.take(attacker)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from checks.certificates import Made, key_of, made, made_twice, parsed, public_keys, refused, signed_by
 from lab_app.harness import CheckFailed, attack, exercise, legit
 from lab_app.harness.draw import Draw
-from lab_app.harness.world import Answer, Desk
+from lab_app.harness.world import Answer
 
 NAMES = ("localhost", "127.0.0.1")
 
@@ -145,25 +145,39 @@ def test_it_does_not_live_for_ever(both: tuple[Made, Made]) -> None:
 
 @exercise("2.1")
 @attack("CWE-732", "CWE-276", "ASVS 5.0 13.3.2")
-def test_private_keys_are_private(both: tuple[Made, Made]) -> None:
-    """Every file with a private key can be read by its owner only (0600), the CA's too.
+def test_private_keys_are_private(both: tuple[Made, Made], answer: Answer) -> None:
+    """Every file with a private key can be read by its owner only (0600), the CA's too, and after a second call.
 
     A key that your neighbour on the machine can read is not yours. The CA's is worth more than the server's.
 
     Hint: `os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)`. A chmod afterwards leaves a moment.
     """
-    for one in both:
-        keys = one.private_keys()
+    for left in (*(one.left for one in both), made_twice(answer)[1]):
+        keys = left.private_keys()
         assert keys, "wrote no private key"
         for name in keys:
-            mode = one.modes[name]
+            mode = left.modes[name]
             # Windows keeps no such modes: whoever reads a folder reads its files.
             assert os.name == "nt" or not mode & ~0o600, f"left {name} with the mode {mode:04o}"
 
 
 @exercise("2.1")
+@attack("CWE-538", "CWE-377", "ASVS 5.0 13.3.2")
+def test_private_keys_lie_nowhere_else(both: tuple[Made, Made]) -> None:
+    """No private key is left outside the directory: not in the working directory, nor where temporary files go.
+
+    A key where nobody looks for one is committed, copied and backed up with the rest.
+
+    Hint: join every path to `directory`. What must lie elsewhere for a moment goes into a `TemporaryDirectory`.
+    """
+    for one in both:
+        for name in one.left.private_keys():
+            assert name.startswith("tls/"), f"left a private key in {name}, outside the directory"
+
+
+@exercise("2.1")
 @attack("CWE-321", "ASVS 5.0 11.5.1")
-def test_every_call_makes_its_own_keys(both: tuple[Made, Made], desk: Desk) -> None:
+def test_every_call_makes_its_own_keys(both: tuple[Made, Made], answer: Answer) -> None:
     """Two calls make different keys, for the server and for the CA.
 
     A key that stands in the code is everybody's who can read the code. One that is kept can never be changed.
@@ -172,5 +186,5 @@ def test_every_call_makes_its_own_keys(both: tuple[Made, Made], desk: Desk) -> N
     """
     keys = [public_keys(one) for one in both]
     assert not keys[0] & keys[1], "used a key twice"
-    keys = made_twice(desk)
+    keys, _ = made_twice(answer)
     assert not keys[0] & keys[1], "used a key again when it was called again in the same process"

@@ -18,8 +18,8 @@ from lab_app.harness.evidence import exchange_of
 from lab_app.harness.world import Answer
 from lab_app.runner.services.certificate import Certificate
 
-PATHS = ("/", "/api/", "/api/loans/", "/books/")  # the app's own, whatever else nginx serves itself
-PLACES = (*PATHS, "/static/", "/assets/", "/docs", "/health")
+PATHS = ("/", "/api/", "/api/loans/", "/static/", "/books/")  # nginx has no files of its own: all of it is the app's
+PLACES = (*PATHS, "/assets/", "/docs", "/health")
 VERSION = re.compile(r"(nginx|openresty)/\d", re.IGNORECASE)
 UPLOADS = ("/upload/", "/uploads/", "/files/")
 MANY = 1_200_000  # more than a megabyte, whether 1000 or 1024 is a kilo
@@ -131,7 +131,8 @@ def test_a_client_cannot_say_who_it_is(site: Front, behind: Behind, draw: Draw) 
     The app believes the first address that it finds. Whoever writes it there is somebody else: another client, staff
     at home, the office that no limit applies to.
 
-    Hint: `$proxy_add_x_forwarded_for` keeps what the client sent. Set each header to what nginx knows, or to "".
+    Hint: `$proxy_add_x_forwarded_for` keeps what the client sent. Set each header to what nginx knows, or to "". `$uri`
+    is decoded: in a `proxy_pass` a line break in the path begins a header.
     """
     address, other = (f"{net}.{draw.number(1, 255)}" for net in ("203.0.113", "198.51.100"))
     evil, port = f"{draw.username()}.example", str(draw.number(40_000, 65_000))
@@ -153,6 +154,14 @@ def test_a_client_cannot_say_who_it_is(site: Front, behind: Behind, draw: Draw) 
                     believed = [line for line in got.all(header) if lies & words(line)]
                     if believed:
                         raise CheckFailed(f"told the app {header}: {believed[0]}, which the client had made up")
+        for end in ("", "%20HTTP/1.0"):  # a path that is handed on decoded ends there, and headers follow
+            mark = draw.username()
+            written = f"{end}%0d%0aX-Forwarded-For:%20{address}%0d%0aX-Colour:%20{evil}%0d%0aX-Rest:%20"
+            answered(site.to(), "GET", f"{path}{mark}{written}")
+            for got in behind.got(mark):
+                lines = [f"{name}: {value}" for name in ("x-forwarded-for", "x-colour") for value in got.all(name)]
+                if slipped := [line for line in lines if {address, evil} & words(line)]:
+                    raise CheckFailed(f"told the app {slipped[0]}, which the client had written into its path")
 
 
 def words(header: str) -> set[str]:

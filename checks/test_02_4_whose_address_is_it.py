@@ -12,7 +12,24 @@ from lab_app.harness.draw import Draw
 from lab_app.harness.evidence import exchange_of
 from lab_app.harness.world import Answer
 
-OTHERS = ("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")
+OTHERS = (
+    "X-Real-IP",
+    "X-Client-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "X-Cluster-Client-IP",
+    "Fastly-Client-IP",
+    "X-Forwarded",
+    "X-Original-Forwarded-For",
+)
+SCHEMES = {
+    "X-Forwarded-Scheme": "https",
+    "X-Forwarded-Protocol": "https",
+    "X-Forwarded-Port": "443",
+    "X-Forwarded-Ssl": "on",
+    "Front-End-Https": "on",
+    "X-Url-Scheme": "https",
+}
 GARBAGE = (
     "<script>alert(1)</script>",
     "fe80::1%<script>",
@@ -183,7 +200,7 @@ def test_a_direct_client_cannot_forge_its_address(app: App, net: Net, draw: Draw
         api = app.at(address)
         for forged in (lie, f"{lie}, {net.proxy}", net.proxy, "::1", f"{lie}, {net.inner}"):
             expect_client(whoami(api, forged), address)
-        for header in (*OTHERS, "X-Forwarded", "X-Cluster-Client-IP"):
+        for header in OTHERS:
             expect_client(whoami(api, **{header: lie}), address)
         expect_client(whoami(api, lie, X_Real_IP=lie, Forwarded=f"for={lie};proto=https"), address)
 
@@ -201,8 +218,8 @@ def test_a_direct_client_cannot_forge_the_scheme(app: App, net: Net, draw: Draw)
         api = app.at(address)
         for headers in (
             {"X_Forwarded_Proto": "https"},
-            {"X_Forwarded_Scheme": "https", "X_Forwarded_Ssl": "on", "Front_End_Https": "on"},
-            {"Forwarded": "proto=https", "X_Url_Scheme": "https"},
+            SCHEMES,
+            {"Forwarded": "proto=https"},
         ):
             expect_client(whoami(api, **headers), address)
         for forged in (visitor(draw), net.proxy, f"{visitor(draw)}, {net.inner}"):
@@ -252,9 +269,9 @@ def test_no_other_header_overrules_the_chain(app: App, net: Net, draw: Draw) -> 
     for header in OTHERS:
         address = visitor(draw)
         expect_client(whoami(app.at(net.proxy), address, **{header: visitor(draw)}), address)
-    for more in ({"Forwarded": f"for={visitor(draw)};proto=https"}, {"X_Forwarded_Ssl": "on", "Front_End_Https": "on"}):
+    for header, value in (("Forwarded", f"for={visitor(draw)};proto=https"), *SCHEMES.items()):
         address = visitor(draw)
-        expect_client(whoami(app.at(net.proxy), address, proto="http", **more), address)
+        expect_client(whoami(app.at(net.proxy), address, proto="http", **{header: value}), address)
 
 
 @exercise("2.4")
@@ -300,10 +317,17 @@ def test_nobody_is_trusted_unless_named(answer: Answer, draw: Draw) -> None:
 def test_trust_is_for_the_addresses_that_are_listed(app: App, net: Net, draw: Draw) -> None:
     """Only addresses that are listed, or lie in a listed network, are trusted: not those that look like them.
 
-    127.0.0.25 begins with 127.0.0.2, and `in` finds it in a text.
+    127.0.0.25 begins with 127.0.0.2, and `in` finds it in a text. A private address may be your proxy's, or a visitor's
+    in the same office.
 
     Hint: `ipaddress.ip_network(part)` for each part, and `address in network`.
     """
+    for trusted in map(ipaddress.ip_network, net.trusted.split(",")):
+        for address in map(str, (trusted[0] - 1, trusted[-1] + 1)):
+            expect_client(whoami(app.at(net.proxy), f"{visitor(draw)}, {address}"), address)
+    c, d = draw.number(1, 250), draw.number(1, 250)
+    for private in (f"192.168.{c}.{d}", f"172.16.{c}.{d}", f"fd00::{c:x}:{d:x}"):  # and not listed
+        expect_client(whoami(app.at(net.proxy), f"{visitor(draw)}, {private}"), private)
     network = ipaddress.ip_network(net.network)
     for address in (str(network[0] - 1), str(network[-1] + 1), net.near):
         expect_client(whoami(app.at(address), visitor(draw), proto="https"), address)

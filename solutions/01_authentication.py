@@ -432,8 +432,8 @@ check("1.1")
 #
 # - The database holds a recognised adaptive hash in its PHC or passlib form (argon2id ≥ 19 MiB and t ≥ 2, scrypt ≥
 #   2^14, bcrypt cost ≥ 10, PBKDF2-SHA256 ≥ 600 000) and nowhere the password. The numbers are floors: OWASP
-#   asks for scrypt with 2^17 at p=1. Equal passwords, different hashes. Every character counts, past byte 43 and past
-#   byte 72 too.
+#   asks for scrypt with 2^17 at p=1. Equal passwords, different hashes. Every character counts, of any script, past
+#   byte 43 and past byte 72 too.
 # - `role`, `disabled` and `id` in the body change nothing (201 or 422). 20 registrations of one name at once: one 201.
 
 # %% [markdown]
@@ -609,6 +609,7 @@ check("1.2")
 # - After logout or password change the access and refresh tokens of that session are dead, also after a restart of the
 #   process. Logging one session out leaves the member's other session alive.
 # - Two parallel refreshes → one 200.
+# - A disabled member is nobody at `/members/me`, and `/token` refuses them.
 #
 # Not judged: other sessions after a password change, what becomes of the winner's family after two parallel refreshes,
 # which 4xx. The checks use tokens from `/token` only.

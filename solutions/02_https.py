@@ -397,8 +397,9 @@ os.environ.update(TRUSTED_PROXIES="10.0.0.0/8")
 # - Two calls give different keys, in one process and for one directory too.
 
 # %% [markdown]
-# All files are PEM, without a password. `directory` exists; write into it and nowhere else. `ca` is None when the
-# certificate signs itself. Machines stand in Tokyo and in New York. Any library will do, or the openssl command.
+# All files are PEM, without a password. `directory` exists; write into it and leave nothing elsewhere. `ca` is None
+# when the certificate signs itself. Machines stand in Tokyo and in New York. Any library will do, or the openssl
+# command.
 
 # %% exercise="2.1" role="starter"
 # Exercise 2.1 — A development certificate (INSECURE: this is the code to mend)
@@ -499,7 +500,7 @@ check("2.1")
 #   RSA shows only there.
 # - Plain HTTP on the port gets no 200.
 # - `Strict-Transport-Security` ≥ 31536000 on 200, 404 and 500 over https, absent over http. Nobody stands in front, so
-#   it is the connection that says which, and not a client's `X-Forwarded-Proto` or `Forwarded`.
+#   it is the connection that says which, and not a client's `X-Forwarded-Proto`, `Forwarded` or their like.
 
 # %% [markdown]
 # `/boom` raises; the 500 is what becomes of that. `app` is any ASGI application. It is served once with your settings
