@@ -14,7 +14,8 @@ from lab_app.harness.draw import Draw
 from lab_app.harness.evidence import exchange_of
 
 Ask = Callable[[str], httpx.Response]
-OPENINGS = ("{}'", "{}')", "{}'))", "{}%'")  # how a payload leaves the string that it stands in
+# How a payload leaves the string that it stands in; the last two become quotes in an app that decodes after it escaped.
+OPENINGS = ("{}'", "{}')", "{}'))", "{}%'", "{}＇", "{}%27")
 CLOSINGS = (" --", " /*", "")
 # Stays within SQL that SQLite and PostgreSQL both know; takes the database some tenths of a second.
 LONG = (

@@ -80,19 +80,25 @@ def test_ids_pick_books(app: App, api: httpx.Client) -> None:
 @exercise("7.3")
 @legit("API4:2023", "ASVS 5.0 2.2.1")
 def test_a_limit_is_kept(launch: Callable[..., App], draw: Draw) -> None:
-    """Every limit from 1 to 100 gives that many books, when there are more.
+    """Every limit from 1 to 100 gives that many books, when there are more, also of a thousand ids.
 
-    A page has an end.
+    A page has an end. It is counted in books, and most ids may be those of none.
 
     Hint: `.limit(limit)` on the query, with `Query(ge=1, le=100)` on the parameter.
     """
     app = launch()
-    add_books(app, *(f"{word(draw)} {n}" for n in range(120)))
+    known = add_books(app, *(f"{word(draw)} {n}" for n in range(120)))
     for limit in (1, 2, 17, 99, 100):
         ids = ids_in(ask(app.api, limit=limit))
         assert len(ids) == len(set(ids)) == limit, f"listed {len(ids)} books when asked for {limit} of 125"
     assert len(ids_in(app.api.get("/books"))) <= 100, "listed more than 100 books when no limit was given"
     assert len(ids_in(ask(app.api, title_contains=" ", limit=3))) == 3, "did not keep the limit in a search"
+    scattered = [one for n, id_ in enumerate(known) for one in (*range(900_000 + 7 * n, 900_007 + 7 * n), id_)]
+    for limit in (3, 100):
+        ids = ids_in(ask(app.api, ids=scattered, limit=limit))
+        assert len(ids) == len(set(ids) & set(known)) == limit, f"did not give {limit} of the 120 books with these ids"
+    answer = ask(app.api, ids=scattered[-8:], limit=1)
+    assert ids_in(answer) == known[-1:], "did not find a book whose id came last, with limit=1"
 
 
 @exercise("7.3")

@@ -20,6 +20,11 @@ REFERRER_POLICIES = {
     *("no-referrer", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin"),
     *("same-origin", "strict-origin", "strict-origin-when-cross-origin"),
 }
+# Whoever sends it says that they came over https, or that a proxy did.
+CLAIMS = (
+    *(("X-Forwarded-Ssl", "on"), ("Front-End-Https", "on"), ("X-Forwarded-Scheme", "https"), ("X-Url-Scheme", "https")),
+    *(("X-Forwarded-Protocol", "ssl"), ("X-Forwarded-Port", "443"), ("Host", "larkspur.example:443")),
+)
 # It sees the cell's app. Starlette's own client drives the app as a server behind TLS would: the scheme is https.
 OVER_HTTPS = """
 from starlette.testclient import TestClient
@@ -209,25 +214,26 @@ def test_ordinary_answers_carry_the_headers(app: App) -> None:
 @exercise("8.1")
 @attack("ASVS 5.0 3.4.3", "ASVS 5.0 3.4.4", "ASVS 5.0 3.4.6")
 def test_refusals_carry_the_headers(app: App, draw: Draw) -> None:
-    """401, 404, 405 and 422 carry them as well.
+    """401, 404, 405 and 422 carry them as well, and so does what OPTIONS brings.
 
     Error answers repeat what was sent, so they are where an attacker's text comes back.
 
     Hint: headers belong to every answer, so set them around the app and not in a route.
     """
-    expect_headers(refusals(app, draw))
+    expect_headers([*refusals(app, draw), app.api.options(f"/books/{book(app)}")])
 
 
 @exercise("8.1")
 @attack("ASVS 5.0 3.4.3", "ASVS 5.0 3.4.5")
 def test_redirects_carry_the_headers(app: App) -> None:
-    """A redirect carries them as well.
+    """A redirect carries them as well, also one that was made of a slash too many.
 
     A redirect's Referrer-Policy decides whether its target learns which page linked to it.
 
-    Hint: a RedirectResponse that a route returns is an answer like any other.
+    Hint: a RedirectResponse that a route returns is an answer like any other, and so is Starlette's own.
     """
-    expect_headers([app.api.get("/old-books"), app.api.get("/old-books?page=2")])
+    paths = ("/old-books", "/old-books?page=2", "/old-books/", f"/books/{book(app)}/")
+    expect_headers(app.api.get(path) for path in paths)
 
 
 @exercise("8.1")
@@ -288,6 +294,7 @@ def test_hsts_is_not_sent_over_http(app: App, guarded: App, draw: Draw) -> None:
     answers = [*ordinary(app), *refusals(app, draw), app.api.get("/old-books"), app.api.get("/boom")]
     answers.append(app.api.get("/old-books", headers={"X-Forwarded-Proto": "https", "Forwarded": "proto=https"}))
     answers.append(guarded.api.get("/old-books", headers={"Host": "larkspur.example"}))
+    answers += [app.api.get("/old-books", headers=dict([claim])) for claim in CLAIMS]
     for answer in answers:
         if HSTS in answer.headers:
             raise lacking(answer, "and HSTS over plain http", "A safe app sends it over https only.")

@@ -8,7 +8,7 @@ import httpx
 
 from checks.csp import HEADER, Csp, csp_of
 from checks.pages import Html, Start, Visitor, html_of, plain, visitor
-from lab_app.harness import App, CheckFailed, attack, exercise, expect, legit
+from lab_app.harness import REFUSED, App, CheckFailed, attack, exercise, expect, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.evidence import exchange_of
 
@@ -47,11 +47,16 @@ OUT_OF_ATTRIBUTES = (
     Markup("the end of a comment", "--><script {t}>{t}('comment')</script><!--"),
 )
 IN_SCRIPTS = (
-    Markup("the end of a string", '"-{t}(1)-"'),
+    Markup("the end of a string, or a template", '"-{t}(1)-"${{{t}(3)}}'),
     Markup("the end of another string", "'-{t}(2)-'"),
-    Markup("a template", "${{{t}(3)}}"),
     Markup("a backslash", '\\";{t}(4)//'),
 )
+# Out of a comment between /* and */, or of a string whose end its backslash takes away, into the next string.
+NEXT_STRING = Markup("the end of a comment, or a backslash", ";{t}(5)//*/{t}(7);/*\\")
+LINE_END = Markup("the end of a line", "\n{t}(6)//")
+NUMBER = Markup("a number and more", "1;{t}(8)")
+UNCLOSED = Markup("an image that is not closed", "<img {t} src=x onerror=\"{t}('open')\" ")
+SLY_NAME = "x; script-src-elem 'unsafe-inline'"  # for whoever writes the name into the policy
 # What gets in where somebody forgot to escape. The policy is what is left.
 INJECTED = """
 <script>{t}('an inline script')</script>
@@ -185,16 +190,18 @@ def test_the_policy_lets_the_own_script_run(app: App, draw: Draw) -> None:
 @exercise("8.2")
 @legit("CSP3 #security-nonces")
 def test_the_own_script_runs_in_a_browser(app: App, draw: Draw, chromium: Start) -> None:
-    """In a real browser the page's own script runs: html or body has a new data- attribute.
+    """In a real browser the page's own script runs, whatever the name: html or body has a new data- attribute.
 
-    Whether a nonce fits is decided by the browser, and so is whether the script has an error.
+    Whether a nonce fits is decided by the browser, and so is whether the script has an error. A name that ends with a
+    backslash is one in a script that the name was written into.
 
     Hint: open the page and read the browser's console. It says what the policy refused, and the hash it would take.
     """
+    book, odd = new_book(app, draw.passphrase()), "\\"
+    names = ["Ada"] if app.api.get(path(book, odd)).status_code in REFUSED else ["Ada", odd]
     with visitor(app, chromium, draw.username()) as someone:
-        for _ in range(2):
-            book = new_book(app, draw.passphrase())
-            if not someone.ran(someone.open(path(book), someone.ran)):
+        for name in names:
+            if not someone.ran(someone.open(path(book, name), someone.ran)):
                 safe = "The page's own script sets a data- attribute on html or body."
                 raise someone.failed("served a page whose own script did not run in a browser", safe)
 
@@ -208,7 +215,7 @@ def test_markup_in_reviews_stays_text(app: App, draw: Draw) -> None:
 
     Hint: no f-strings. `{{ review }}` in a Jinja2 template with autoescape on, and no `| safe`.
     """
-    for markup in (*IN_TEXT, *OUT_OF_ATTRIBUTES):
+    for markup in (*IN_TEXT, *OUT_OF_ATTRIBUTES, UNCLOSED):
         token = draw.username()
         answer = page(app, new_book(app, draw.passphrase(), markup.text.format(t=token)))
         expect_dead(answer, token, markup.what, "a review")
@@ -223,7 +230,7 @@ def test_markup_in_the_name_stays_text(app: App, draw: Draw) -> None:
 
     Hint: escape quotes too: in an attribute they are what ends it. And always quote attributes.
     """
-    for markup in (*IN_TEXT, *OUT_OF_ATTRIBUTES):
+    for markup in (*IN_TEXT, *OUT_OF_ATTRIBUTES, UNCLOSED):
         token = draw.username()
         answer = page(app, new_book(app, draw.passphrase()), markup.text.format(t=token))
         expect_dead(answer, token, markup.what, "the name")
@@ -240,7 +247,7 @@ def test_scripts_in_reviews_do_not_run_in_a_browser(app: App, draw: Draw, chromi
     """
     token = draw.username()
     with visitor(app, chromium, token) as someone:
-        for family in (IN_TEXT, OUT_OF_ATTRIBUTES, IN_SCRIPTS):
+        for family in (IN_TEXT, OUT_OF_ATTRIBUTES, (*IN_SCRIPTS, NUMBER)):
             book = new_book(app, *(markup.text.format(t=token) for markup in family))
             expect_quiet(someone, someone.open(path(book), someone.ran), " out of a review")
 
@@ -257,7 +264,7 @@ def test_a_script_in_the_name_does_not_run_in_a_browser(app: App, draw: Draw, ch
     token, book = draw.username(), new_book(app, draw.passphrase())
     with visitor(app, chromium, token) as someone:
         # One by one where a script is the place: what does not fit its strings breaks it, and the others along with it.
-        for family in (IN_TEXT, OUT_OF_ATTRIBUTES, *zip(IN_SCRIPTS)):
+        for family in (IN_TEXT, (*OUT_OF_ATTRIBUTES, LINE_END), *zip((*IN_SCRIPTS, NEXT_STRING))):
             name = "".join(markup.text.format(t=token) for markup in family)
             expect_quiet(someone, someone.open(path(book, name)), " out of the name")
 
@@ -298,14 +305,19 @@ def test_the_policy_has_no_holes_by_name(app: App, draw: Draw) -> None:
 @exercise("8.2")
 @attack("ASVS 5.0 3.4.3", "CSP3 #match-element-to-source-list")
 def test_the_policy_allows_no_script_but_the_own(app: App, draw: Draw) -> None:
-    """By its policy the page runs no inline script, no handler and no file of strangers.
+    """By its policy the page runs no inline script, no handler and no file of strangers, whatever `?name=` is.
 
     A host where anybody can publish, unpkg for one, is a stranger.
 
-    Hint: `script-src 'nonce-…'` and nothing else. `*` and `https:` are everybody.
+    Hint: `script-src 'nonce-…'` and nothing else. `*` and `https:` are everybody. A name has no place in a header.
     """
-    for _ in range(2):
-        answer = page(app, new_book(app, draw.passphrase()))
+    book, header = new_book(app, draw.passphrase()), draw.username()
+    for name in ("Ada", draw.username(), SLY_NAME, f"x\r\n{header}: 1"):
+        answer = expect(app.api.get(path(book, name)), (200, *REFUSED), "answered oddly to a name")
+        if header in answer.headers:
+            raise failed(answer, "let a name bring a header of its own", "A line end in a name ends no header.")
+        if answer.status_code in REFUSED:
+            continue
         csp, told = policy(answer), draw.username()
         open_to = [url for url in (f"{host}/{told}.js" for host in STRANGERS) if csp.allows_script(url)]
         open_to += ["inline scripts"] * csp.allows_inline(f"{told}()")
@@ -358,20 +370,28 @@ def test_the_policy_holds_where_escaping_failed(app: App, draw: Draw, chromium: 
 @exercise("8.2")
 @attack("CSP3 #security-nonces", "CWE-330")
 def test_a_nonce_is_long_and_never_used_again(app: App, draw: Draw) -> None:
-    """Every answer has a nonce of its own, of 128 bits.
+    """Every answer has a nonce of its own, of 128 bits, also without a name or for a book without reviews.
 
     Whoever knows the next nonce writes it into their script tag.
 
     Hint: `secrets.token_urlsafe(16)` within the request. Not at import, and no time, counter or hash of the page.
     """
     book = new_book(app, draw.passphrase())
-    answers = [page(app, book) for _ in range(SAMPLES)]
+    expect_nonces([page(app, book) for _ in range(SAMPLES)])
+    for address in (f"/reviews/{book}", path(new_book(app))):
+        answers = [app.api.get(address) for _ in range(SAMPLES)]
+        if answers[0].status_code not in REFUSED:
+            expect_nonces(answers)
+
+
+def expect_nonces(answers: list[httpx.Response]) -> None:
+    """Each nonce of these pages is long, and no other page has it. Raises CheckFailed."""
     drawn = [sorted(policy(answer).nonces()) for answer in answers]
     if not any(drawn):
         return  # hashes and 'self' need none
     for one in range(max(map(len, drawn))):
         samples = [nonces[one] for nonces in drawn if len(nonces) > one]
-        if len(set(samples)) < len(samples) or len(samples) < SAMPLES:
+        if len(set(samples)) < len(samples) or len(samples) < len(answers):
             raise failed(answers[-1], "used a nonce again", "A safe app draws one for every answer.")
         if entropy(samples) < ENOUGH_BITS:
             found = f"sent nonces such as {samples[0]!r} and {samples[1]!r}"

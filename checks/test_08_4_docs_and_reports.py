@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ TAKEN, ANSWERED = range(200, 300), range(200, 500)
 LEGACY, MODERN = "application/csp-report", "application/reports+json"
 LISTED = "/csp-report"
 FLOOD, BUDGET = 75, 60
+SECONDS = 5  # until a line must be there
 SAID_TO_BE = ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")
 NOT_IN_A_LINE = {*map(chr, range(32)), "\x85", "\u2028", "\u2029"} - {"\t"}
 Launch = Callable[..., App]
@@ -84,31 +84,39 @@ def chunked(app: App, body: bytes, kind: str, source: str) -> httpx.Response:
     return app.at(source).post("/csp-report", content=parts, headers={"Content-Type": kind})
 
 
-def log(app: App) -> str:
-    """What stands in LOG_FILE."""
-    path = app.env["LOG_FILE"].removeprefix(f"{app.where}/")
-    return app.files().get(path, b"").decode(errors="replace")
+def padded(body: bytes, size: int) -> bytes:
+    """The same report with so many spaces before its end that it has this size."""
+    return body[:-1].ljust(size - 1) + body[-1:]
 
 
-def grown(app: App, before: str, lines: int) -> str:
-    """What was added to the log, once that is as many lines, or time is up."""
-    until = time.monotonic() + 5
-    while (new := log(app)[len(before) :]).count("\n") < lines and time.monotonic() < until:
-        time.sleep(0.02)
-    return new
+class Lines:
+    """The lines that an app of the check's own adds to its log, from now on.
 
+    A line may come after its answer, and what is refused leaves one or none. So what is judged is the sum: it holds
+    for an app that writes late as for one that writes at once.
+    """
 
-def expect_line(app: App, before: str, answer: httpx.Response) -> str:
-    """The one clean line that a report has added. Raises CheckFailed."""
-    new = grown(app, before, 1)
-    exchange = exchange_of(answer.request, answer)
-    if new.count("\n") != 1 or not new.endswith("\n") or not new.strip():
-        found = f"wrote {new.count(chr(10))} lines into LOG_FILE for one report: {new[:300]!r}"
-        raise CheckFailed(found, "A safe app writes one line a report.", exchange)
-    if raw := NOT_IN_A_LINE & set(new[:-1]):
-        found = f"wrote {min(raw)!r} into LOG_FILE as it was sent"
-        raise CheckFailed(found, "A safe app escapes what is no part of a line.", exchange)
-    return new
+    def __init__(self, app: App) -> None:
+        self.app, self.most, self.seen = app, 0, 0
+        self.begins = len(self._read())
+
+    def judge(self, *answers: httpx.Response) -> None:
+        """Each of these POSTs, the latest, has added one clean line, or one or none if refused. Raises CheckFailed."""
+        least, self.most = self.seen + sum(one.status_code in TAKEN for one in answers), self.most + len(answers)
+        self.app.answer.patience.until(lambda: self._read().count(b"\n", self.begins) >= least, SECONDS)
+        lines = self._read()[self.begins :].decode(errors="replace").split("\n")[:-1]
+        new, self.seen = lines[self.seen :], len(lines)
+        exchange = exchange_of(answers[0].request, answers[0])
+        if not least <= len(lines) <= self.most or not all(map(str.strip, new)):
+            posts = "one POST" if len(answers) == 1 else f"{len(answers)} POSTs"
+            found = f"wrote {len(new)} lines into LOG_FILE for {posts}: {str(new)[:300]}"
+            raise CheckFailed(found, "A safe app writes one line a POST.", exchange)
+        if raw := NOT_IN_A_LINE & set("".join(new)):
+            found = f"wrote {min(raw)!r} into LOG_FILE as it was sent: {str(new)[:300]}"
+            raise CheckFailed(found, "A safe app escapes what is no part of a line.", exchange)
+
+    def _read(self) -> bytes:
+        return self.app.files().get(self.app.env["LOG_FILE"].removeprefix(f"{self.app.where}/"), b"")
 
 
 def docs(app: App) -> tuple[httpx.Response, Html]:
@@ -142,18 +150,19 @@ def test_developers_see_the_documentation(development: App, draw: Draw, chromium
 def test_reports_are_taken_and_logged(launch: Launch, draw: Draw) -> None:
     """Reports of both kinds are taken, in development and in production, and each POST is one line of the log.
 
-    Browsers send the old kind for `report-uri` and the new one for `report-to`, several reports at once.
+    Browsers send the old kind for `report-uri` and the new one for `report-to`, several reports at once. Twice the same
+    is two lines: how often it happens is what you want to know.
 
     Hint: neither kind is `application/json`, so read `await request.body()` yourself and give it to `json.loads`.
     """
     source = somewhere(draw)
     for environment in ("development", "production"):
         app = launch(ENVIRONMENT=environment)
+        lines = Lines(app)
         kinds = ((legacy(draw), LEGACY), (modern(draw), MODERN), (modern(draw, 3), MODERN))
         for body, kind in (*kinds, (legacy(draw), f"{LEGACY}; charset=utf-8")):
-            before = log(app)
-            answer = expect(report(app, body, kind, source), TAKEN, f"refused a report of the kind {kind}")
-            expect_line(app, before, answer)
+            for _ in range(2):
+                lines.judge(expect(report(app, body, kind, source), TAKEN, f"refused a report of the kind {kind}"))
 
 
 @exercise("8.4")
@@ -168,9 +177,9 @@ def test_long_reports_are_taken(launch: Launch, draw: Draw) -> None:
     app, source = launch(ENVIRONMENT="development"), somewhere(draw)
     for size in (15 * KIB, MOST):
         for body, kind in ((legacy(draw), LEGACY), (modern(draw), MODERN)):
-            padded = body[:-1].ljust(size - 1) + body[-1:]
-            expect(report(app, padded, kind, source), TAKEN, f"refused a report of {size} bytes")
-            expect(chunked(app, padded, kind, source), TAKEN, f"refused a report of {size} bytes that came in chunks")
+            long = padded(body, size)
+            expect(report(app, long, kind, source), TAKEN, f"refused a report of {size} bytes")
+            expect(chunked(app, long, kind, source), TAKEN, f"refused a report of {size} bytes that came in chunks")
 
 
 @exercise("8.4")
@@ -271,14 +280,17 @@ def test_the_documentation_has_a_policy(development: App) -> None:
 def test_long_reports_are_refused(development: App, draw: Draw) -> None:
     """A report over 16 KiB is refused with a 4xx, whether its length is declared or not.
 
-    Anybody can send reports. Whoever reads them whole has room for what anybody sends.
+    Anybody can send reports. Whoever reads them whole has room for what anybody sends, and spaces are bytes as well.
 
     Hint: count what `request.stream()` gives, and stop at 16 384 bytes. A chunked body has no Content-Length.
     """
-    source = somewhere(draw)
-    for text in ("x" * (MOST + 1), "x" * 40 * KIB, "x" * 200 * KIB, "語" * 8 * KIB, "\n" * MOST):
-        for make, kind in ((legacy, LEGACY), (modern, MODERN)):
-            body = json.dumps(json.loads(make(draw, sample=text)), ensure_ascii=False).encode()
+    for make, kind in ((legacy, LEGACY), (modern, MODERN)):
+        samples = ("x" * (MOST + 1), "x" * 40 * KIB, "x" * 200 * KIB, "語" * 8 * KIB, "\n" * MOST)
+        bodies = [json.dumps(json.loads(make(draw, sample=text)), ensure_ascii=False).encode() for text in samples]
+        for size in (MOST + 1, 200 * KIB):
+            bodies += [padded(make(draw), size), make(draw).ljust(size)]
+        for body in bodies:
+            source = somewhere(draw)
             expect(report(development, body, kind, source), REFUSED, f"took a report of {len(body)} bytes")
             expect(chunked(development, body, kind, source), REFUSED, f"took a report of {len(body)} bytes in chunks")
 
@@ -303,14 +315,15 @@ def test_what_is_no_json_is_refused(development: App, draw: Draw) -> None:
 
 @exercise("8.4")
 @attack("CWE-20", "CWE-755")
-def test_odd_json_crashes_nothing(development: App, draw: Draw) -> None:
+def test_odd_json_crashes_nothing(launch: Launch, draw: Draw) -> None:
     """JSON that is no report is taken or refused, and adds a clean line to the log or none.
 
     Code that expects `report["csp-report"]["blocked-uri"]` meets a list, a number, or nothing.
 
     Hint: log the report as one value. What you do not take apart cannot fail to be there.
     """
-    source = somewhere(draw)
+    app, source = launch(ENVIRONMENT="development"), somewhere(draw)
+    lines = Lines(app)
     values: tuple[Any, ...] = (
         None,
         5,
@@ -327,21 +340,21 @@ def test_odd_json_crashes_nothing(development: App, draw: Draw) -> None:
         legacy(draw, **{"blocked-uri": 5}),
     ]
     for body in bodies:
-        before, kind = log(development), MODERN if body[:1] == b"[" else LEGACY
-        answer = expect(report(development, body, kind, source), ANSWERED, "did not bear odd JSON")
-        if answer.status_code in TAKEN:
-            expect_line(development, before, answer)
+        kind = MODERN if body[:1] == b"[" else LEGACY
+        lines.judge(expect(report(app, body, kind, source), ANSWERED, "did not bear odd JSON"))
 
 
 @exercise("8.4")
 @attack("CWE-117", "ASVS 5.0 16.4.1")
-def test_a_report_is_one_clean_line(development: App, draw: Draw) -> None:
+def test_a_report_is_one_clean_line(launch: Launch, draw: Draw) -> None:
     """Line ends, escape codes and separators in a report break no line of the log and forge none.
 
     Who can start a new line can write `login ok`. An escape code clears the screen of whoever reads.
 
     Hint: `json.dumps` escapes all of them, as long as `ensure_ascii` stays on.
     """
+    app = launch(ENVIRONMENT="development")
+    lines = Lines(app)
     forged = f'{{"event": "authn_login_success", "username": "{draw.username()}"}}'
     for breaker in (
         "\n",
@@ -363,61 +376,52 @@ def test_a_report_is_one_clean_line(development: App, draw: Draw) -> None:
             (spread(legacy(draw, **{"blocked-uri": text})), LEGACY),
         )
         for body, kind in sent:
-            before = log(development)
-            answer = report(development, body, kind, source)
-            expect(answer, ANSWERED, "did not bear a report with control characters")
-            if answer.status_code in TAKEN:
-                expect_line(development, before, answer)
+            answer = report(app, body, kind, source)
+            lines.judge(expect(answer, ANSWERED, "did not bear a report with control characters"))
 
 
 @exercise("8.4")
 @attack("CWE-117", "ASVS 5.0 16.4.1")
-def test_a_refused_report_forges_no_line(development: App, draw: Draw) -> None:
+def test_a_refused_report_forges_no_line(launch: Launch, draw: Draw) -> None:
     """What is refused, for it is no JSON or too long, adds a clean line to the log or none.
 
     The line that says why something was refused is a line, too, and the attacker has chosen what it quotes.
 
     Hint: log that a report was refused, and how long it was. If you quote it, then through `json.dumps`.
     """
+    app = launch(ENVIRONMENT="development")
+    lines = Lines(app)
     forged = f"INFO {draw.username()} logged in"
     for breaker in ("\n", "\r\n", "\x1b[2J", "\u2028", "\x85"):
         text, source = f"{breaker}{forged}{breaker}", somewhere(draw)
         cut = spread(legacy(draw, sample=text))[:-1]
         for body in (f"no json{text}".encode(), cut, text.encode() * MOST):
-            before = log(development)
-            refused = expect(report(development, body, LEGACY, source), REFUSED, "took what is no report")
-            after = report(development, legacy(draw), LEGACY, source)  # once its line is there, so is any before it
-            new = grown(development, before, lines=after.status_code in TAKEN)
-            if new.count("\n") > 2 or NOT_IN_A_LINE & set(new) - {"\n"}:
-                found = f"wrote what it had refused into LOG_FILE: {new[:300]!r}"
-                safe = "A safe app writes one clean line about it, or none."
-                raise CheckFailed(found, safe, exchange_of(refused.request, refused))
+            refused = expect(report(app, body, LEGACY, source), REFUSED, "took what is no report")
+            lines.judge(refused, report(app, legacy(draw), LEGACY, source))  # once its line is there, so is any before
 
 
 @exercise("8.4")
 @attack("CWE-117", "ASVS 5.0 16.4.1")
-def test_the_sender_writes_no_line(development: App, draw: Draw) -> None:
+def test_the_sender_writes_no_line(launch: Launch, draw: Draw) -> None:
     """What else comes along with a report, its headers and its query, adds no line and breaks none.
 
     A user agent is text that the client made up.
 
     Hint: whatever you log of a request goes through the same `json.dumps`.
     """
-    name = draw.username()
+    app, name = launch(ENVIRONMENT="development"), draw.username()
+    lines = Lines(app)
     for headers in (
         {"User-Agent": f"Mozilla\x85{name}"},
         {"User-Agent": f"Mozilla\xe2\x80\xa8{name}"},  # U+2028 in UTF-8
         {"Referer": f"https://{name}.example/\x85{name}"},
         {"X-Forwarded-For": f"127.0.0.1\x85{name}"},
     ):
-        before = log(development)
         sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
         sent[b"Content-Type"] = LEGACY.encode()
         url = f"/csp-report?x={name}%0A%0D%1b%E2%80%A8forged"
-        answer = development.at(somewhere(draw)).post(url, content=legacy(draw), headers=sent)
-        expect(answer, ANSWERED, "did not bear odd headers")
-        if answer.status_code in TAKEN:
-            expect_line(development, before, answer)
+        answer = app.at(somewhere(draw)).post(url, content=legacy(draw), headers=sent)
+        lines.judge(expect(answer, ANSWERED, "did not bear odd headers"))
 
 
 @exercise("8.4")
