@@ -24,8 +24,9 @@ Penalty = Annotated[float | None, typer.Option(help="share of the total that a d
 Overrides = Annotated[Path | None, typer.Option(help="scores set by hand: a CSV of student,exercise,score,reason")]
 FeedbackOption = Annotated[Literal["full", "scores"] | None, typer.Option("--feedback", help="what students read")]
 HoldBack = Annotated[list[str] | None, typer.Option(help="a check of which students read the title only")]
-# Two workers of pytest-xdist; what shares an app or a browser stays together, and what takes longest begins first.
-SHARED = ("-n2", "--dist=loadfile", "--no-loadscope-reorder")
+# Workers of pytest-xdist, one more than two cores have, for half of it is waiting; what shares an app or a browser stays
+# together, and what takes longest begins first.
+SHARED = ("-n3", "--dist=loadfile", "--no-loadscope-reorder")
 
 
 @app.command()
@@ -47,8 +48,7 @@ def start() -> None:
 def test() -> None:
     """Run the whole suite: the program, the checks against their solutions, and the proof of the checks."""
     codes = []
-    # Half of a proof is waiting, for windows, alarms and time-outs, so more of them fit side by side.
-    for arguments in (["tests", *SHARED], ["checks", *SHARED], ["checks", "--prove", "-n4"]):
+    for arguments in (["tests", *SHARED], ["checks", *SHARED], ["checks", "--prove", "-n5"]):
         console.rule("pytest " + " ".join(arguments))
         codes.append(subprocess.call([sys.executable, "-m", "pytest", "-q", *arguments], cwd=ROOT))
     raise typer.Exit(max(codes))

@@ -1,6 +1,7 @@
 """The kill matrix: every known answer of an exercise through all of its checks."""
 
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,8 +56,9 @@ def explained(verdict: Verdict, wanted: set[str]) -> str:
 
 
 def items(session: pytest.Session, numbers: set[str]) -> list[pytest.Item]:
-    """The kill matrix of some exercises, in their order."""
-    return [item for number in sorted(numbers) for item in _items(session, number)]
+    """The kill matrix of some exercises, in turns: side by side are then some that wait and some that hash."""
+    turns = zip_longest(*(_items(session, number) for number in sorted(numbers)))
+    return [item for item in chain.from_iterable(turns) if item]
 
 
 def _items(session: pytest.Session, number: str) -> Iterator[pytest.Item]:
