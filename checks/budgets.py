@@ -1,6 +1,7 @@
 """What the checks of section 5 share: clients at addresses of their own, budgets that are used up, and Retry-After."""
 
 import email.utils
+import math
 import time
 from collections.abc import Callable
 
@@ -38,14 +39,15 @@ def refused(answer: httpx.Response, found: str) -> httpx.Response:
 def retry_after(answer: httpx.Response, most: float) -> int:
     """How many seconds an answer says to wait, at most `most`. Raises CheckFailed.
 
-    A number or a date (RFC 9110 §10.2.3).
+    A number or a date (RFC 9110 §10.2.3). Who waits these seconds has waited until that date, whatever is left of the
+    second that it is now.
     """
     said = answer.headers.get("retry-after", "").strip()
     if said.isascii() and said.isdigit():
         wait = int(said)
     else:
         try:
-            wait = round(email.utils.parsedate_to_datetime(said).timestamp() - time.time())
+            wait = math.ceil(email.utils.parsedate_to_datetime(said).timestamp() - time.time())
         except ValueError:
             wait = -1
     if not 0 <= wait <= most + 1:

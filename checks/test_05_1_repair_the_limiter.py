@@ -188,11 +188,11 @@ def test_a_clock_set_back_gives_nothing_away(desk: Desk, draw: Draw) -> None:
 @exercise("5.1")
 @attack("CWE-362", "ASVS 5.0 15.4.1")
 def test_threads_share_one_budget(desk: Desk, draw: Draw) -> None:
-    """Eight threads that call at the same moment get `limit` calls together, and nothing is raised.
+    """Eight threads that call at the same moment get `limit` calls together, and nothing is raised, by `len()` neither.
 
     FastAPI runs `def` routes in threads. Between counting and recording, others count too.
 
-    Hint: one `threading.Lock`, held from the first look to the last change.
+    Hint: one `threading.Lock`, held from the first look to the last change; `len()` looks too.
     """
     limit, keys = draw.number(3, 7), [draw.username() for _ in range(5)]
     allowed, raised = desk.call("race", driver=DRIVER, limit=limit, threads=8, keys=keys)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from lab_app.harness.draw import Draw
 from lab_app.harness.world import Answer
 
 PROXIES = ("127.0.0.8", "127.0.0.9")
+NEXT_DOOR = ("127.0.0.80", "127.0.0.90")  # nobody trusts these, though their texts begin alike
 WINDOW = 3600  # so long that no window of anybody's ends amid a check
 
 
@@ -142,7 +144,7 @@ def test_forwarding_headers_from_strangers_buy_nothing(app: App, limit: int, dra
 
     X-Forwarded-For is text that the client sends. Believe it, and everybody has 2^32 budgets.
 
-    Hint: look at X-Forwarded-For only if the connection's own address is in TRUSTED_PROXIES.
+    Hint: look at X-Forwarded-For only if the connection's own address, all of it, is in TRUSTED_PROXIES.
     """
     source = address(draw)
     use_up(lambda: search(app, source, **{"X-Forwarded-For": v4(draw)}), limit)
@@ -152,6 +154,8 @@ def test_forwarding_headers_from_strangers_buy_nothing(app: App, limit: int, dra
     forged += [{"X-Forwarded-For": PROXIES[0]}, {"X-Forwarded-For": f"{v6(draw)}::1"}, {"X-Forwarded-For": ""}]
     tries = [search(app, source, **headers) for headers in forged]
     all_refused(tries, "gave a new budget for a header that anybody can write")
+    for stranger in NEXT_DOOR:
+        use_up(lambda stranger=stranger: through(app, v4(draw), stranger), limit)  # type: ignore[misc]
 
 
 @exercise("5.2")
@@ -206,7 +210,7 @@ def test_a_network_of_ipv6_has_one_budget(app: App, limit: int, draw: Draw) -> N
 @exercise("5.2")
 @attack("API4:2023", "CWE-770")
 def test_every_path_counts(app: App, limit: int, draw: Draw) -> None:
-    """Answers of 404, 405 and 422 cost what a 200 costs, and all paths share one budget.
+    """Answers of 404, 405 and 422 cost what a 200 costs, and all paths and methods share one budget.
 
     An attacker who looks for something gets errors mostly. They cost you as much as any answer.
 
@@ -219,6 +223,11 @@ def test_every_path_counts(app: App, limit: int, draw: Draw) -> None:
             expect(app.at(source).get(path), range(200, 429), f"refused a first request for {path}")
         refused(search(app, source), f"counts no requests for {path}")
         refused(app.at(source).get(path), f"went on answering {path} to somebody without a budget")
+    for method in ("OPTIONS", "PUT", "DELETE", "PATCH"):
+        source = address(draw)
+        for _ in range(limit):
+            app.at(source).request(method, "/search")
+        refused(search(app, source), f"counts no {method}")
     source = address(draw)
     for number in range(limit):
         app.at(source).request(("POST", "GET", "HEAD")[number % 3], paths[number % len(paths)])
@@ -226,6 +235,25 @@ def test_every_path_counts(app: App, limit: int, draw: Draw) -> None:
         search(app, source), "does not count all paths and methods together, so whoever mixes them has many budgets"
     )
     expect(app.at(address(draw)).get(paths[0]), 422, "took a limit that is no number")
+
+
+@exercise("5.2")
+@attack("CWE-362", "CWE-367", "ASVS 5.0 15.4.2")
+def test_requests_at_once_share_one_budget(app: App, limit: int, draw: Draw) -> None:
+    """Of 40 requests at the same moment from one address, no more than RATE_LIMIT get through.
+
+    An answer takes its time. Whoever counts when it is sent lets everybody in who came meanwhile.
+
+    Hint: look and count in one step, before the request goes on to the app.
+    """
+    with ThreadPoolExecutor(40) as pool:
+        for client in [app.at(address(draw)) for _ in range(3)]:  # not every crowd comes close enough together
+            [*pool.map(client.get, ["/health"] * 40)]  # opens connections, and costs nothing
+            answers = [*pool.map(client.get, ["/search"] * 40)]
+            for answer in answers:
+                expect(answer, (200, 429), "answered a crowd with something else than 200 or 429")
+            let_in = sum(answer.status_code == 200 for answer in answers)
+            assert let_in <= limit, f"let {let_in} of 40 requests at once through; the limit is {limit}"
 
 
 @exercise("5.2")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from checks.leaks import leaked
+from checks.leaks import leaked, masked
 from checks.starting import (
     NAMES,
     SECRETS,
@@ -20,6 +20,8 @@ from lab_app.harness.draw import Draw
 USE = "def use(names): return names['load_settings']()"
 BLANK = {"empty": "", "a space": " ", "tabs and newlines": "\t\n \r\n", "forty spaces": " " * 40}
 PADDED = "changeme-"
+CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"  # two bytes each
+SOME = 6  # so many characters from one end are a part of a value
 
 
 def refused(desk: Desk, good: dict[str, str], name: str, values: dict[str, str], optimize: int = -1) -> None:
@@ -43,6 +45,12 @@ def expect_settings(one: Start, wanted: dict[str, str], found: str) -> None:
         raise CheckFailed(
             f"{found} ({', '.join(wrong)})", "Keys and values are those of the variables.", one.exchange()
         )
+
+
+def shown_in(told: str, values: dict[str, str]) -> set[str]:
+    """The names of those values of which a text shows a part: anywhere, masked, or the first or last few characters."""
+    ends = {name for name, value in values.items() if value[:SOME] in told or value[-SOME:] in told}
+    return {*leaked(told, values), *masked(told, values), *ends}
 
 
 def env_file(settings: dict[str, str]) -> dict[str, bytes]:
@@ -70,6 +78,9 @@ def test_good_settings_are_returned(desk: Desk, draw: Draw) -> None:
         ("secrets in base64", good | {"JWT_SECRET": f"{api_key(draw, 42)}+/=", "API_SECRET_KEY": f"{api_key(draw)}="}),
         ("a DATABASE_URL with the password changeme", good | {"DATABASE_URL": placeholder}),
     ]
+    for name in SECRETS:
+        value = "".join(draw.random.sample(CYRILLIC, 20))
+        tries.append((f"a {name} of 20 characters in 40 bytes", good | {name: value}))
     for one in start(desk, USE, tries, good):
         expect_settings(one, one.given, "did not return the values of its environment")
 
@@ -128,15 +139,18 @@ def test_missing_settings_are_refused(desk: Desk, draw: Draw) -> None:
 @exercise("6.1")
 @attack("CWE-1188", "CWE-1391")
 def test_empty_and_blank_settings_are_refused(desk: Desk, draw: Draw) -> None:
-    """A variable that is set to nothing, or to spaces, is as bad as none.
+    """A variable that is set to nothing, or to spaces, is as bad as none, whatever `.env` says of it.
 
     `JWT_SECRET=` is what is left of a line when a deployment script did not find the value.
 
-    Hint: `.strip()` before you look, for all three.
+    Hint: `.strip()` before you look, for all three. A variable that is set, to nothing too, wins over `.env`.
     """
     good = good_settings(draw)
     for name in NAMES:
         refused(desk, good, name, BLANK)
+    desk.write(env_file(good))
+    for name in NAMES:
+        refused(desk, good, name, {"empty, and a good one in .env": ""})
 
 
 @exercise("6.1")
@@ -259,7 +273,7 @@ def test_the_exception_tells_no_value(desk: Desk, draw: Draw) -> None:
     for one in start(desk, USE, tries, good_settings(draw)):
         # The placeholder itself is no secret: an exception may say which one it found.
         values = {name: value.removeprefix(PADDED) for name, value in secrets_of(one.given).items()}
-        if names := leaked(one.told, values):
+        if names := [name for name in values if name in shown_in(one.told, values)]:
             raise CheckFailed(
                 f"was started with {one.about}, and its exception shows {' and '.join(names)}",
                 "A safe app names the variable and never its value.",

@@ -236,7 +236,7 @@ def test_old_tokens_expire(rotated: Rotated) -> None:
 
 
 @exercise("6.3")
-@attack("RFC 8725 §3.10", "ASVS 5.0 9.1.3")
+@attack("RFC 8725 §3.10", "RFC 7515 §4.1.4", "ASVS 5.0 9.1.3")
 def test_unknown_kid_is_refused(rotated: Rotated, launch: Callable[..., App], draw: Draw) -> None:
     """A token whose `kid` names no key of this app is refused, whatever it is signed with.
 
@@ -248,7 +248,9 @@ def test_unknown_kid_is_refused(rotated: Rotated, launch: Callable[..., App], dr
     strange = head_of(token_of(elsewhere, elsewhere.library.ada)).get("kid")
     kid = str(head_of(rotated.new).get("kid"))
     others = () if strange == kid else (strange,)  # one name for two keys is caught elsewhere
-    for name in (*others, draw.secret(16), draw.username(), "0", "1", "default", "none", f"{kid}0", kid[:-1]):
+    names = [*others, draw.secret(16), draw.username(), "0", "1", "default", "none", f"{kid}0", kid[:-1]]
+    names += [f" {kid}", f"{kid} ", f"{kid}\n", *({kid.upper(), kid.lower()} - {kid})]  # a kid is case-sensitive
+    for name in names:
         for _, key in (*rotated.signed(), ("", elsewhere.env["JWT_SECRET"]), ("", "")):
             expect_dead(rotated.app, forged(rotated.new, key, kid=name), f"took a token with the kid {name!r}")
 
@@ -375,7 +377,7 @@ def test_the_right_kid_proves_nothing(rotated: Rotated, draw: Draw) -> None:
 @exercise("6.3")
 @attack("CWE-347", "RFC 8725 §3.1", "ASVS 5.0 9.2.3")
 def test_both_keys_ask_for_the_same(rotated: Rotated, draw: Draw) -> None:
-    """Tokens of either key are those of 1.1: signed by HS256, from this issuer, for this audience, with an end.
+    """Tokens of either key are those of 1.1: by HS256, from this issuer, for this audience, with all five claims.
 
     A second way to verify a token is a second place to forget something.
 
@@ -387,9 +389,10 @@ def test_both_keys_ask_for_the_same(rotated: Rotated, draw: Draw) -> None:
             expect_dead(app, forged(token, key, alg=alg), f"took a token with alg={alg!r}")
         for claim, about in (("iss", "of another issuer"), ("aud", "for another audience")):
             expect_dead(app, forged(token, key, claims={claim: draw.username()}), f"took a token {about}")
-        rest = {name: value for name, value in decoded(token).items() if name != "exp"}
-        endless = sign(part(head_of(token)), part(rest), "HS256", key)
-        expect_dead(app, endless, "took a token without an end")
+        for claim in ("sub", "exp", "iat", "iss", "aud"):
+            rest = {name: value for name, value in decoded(token).items() if name != claim}
+            incomplete = sign(part(head_of(token)), part(rest), "HS256", key)
+            expect_dead(app, incomplete, f"took a token without {claim}")
 
 
 @exercise("6.3")

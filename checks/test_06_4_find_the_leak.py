@@ -3,6 +3,7 @@
 import base64
 import json
 import posixpath
+import unicodedata
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 KEY_KINDS = ("RSA ", "EC ", "OPENSSH ", "")
 REPO = "repo"
+LONG = 100  # commits that change nothing
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def scanned(
             )
     for finding in findings:
         inside = finding["file"].replace("\\", "/").removeprefix(where + "/")
-        finding["file"] = posixpath.normpath(inside)
+        finding["file"] = unicodedata.normalize("NFC", posixpath.normpath(inside))
     return list(findings)
 
 
@@ -216,9 +218,11 @@ def test_the_working_tree_is_searched(desk: Desk, draw: Draw) -> None:
         ".env": f"# mine\nAPI_KEY={api_key(draw)}\n",
         "scratch/try it.py": f'token = "{github_token(draw)}"\n',
         "deploy/id_rsa": private_key(draw),
+        "cl\u00e9.env": f"JWT_SECRET={draw.secret(64)}\n",
     }
     findings = scanned(desk, repository, changed)
-    for file, lines in (("settings.py", (2,)), (".env", (2,)), ("scratch/try it.py", (1,)), ("deploy/id_rsa", ())):
+    places = {"settings.py": (2,), ".env": (2,), "scratch/try it.py": (1,), "deploy/id_rsa": (), "cl\u00e9.env": (1,)}
+    for file, lines in places.items():
         expect_found(findings, repository, Leak(file, lines, (0,)), "a secret that is not committed")
 
 
@@ -229,21 +233,33 @@ def test_the_history_is_searched(desk: Desk, draw: Draw) -> None:
 
     "Remove secret" is a commit like others. Everybody who clones the repository has the one before it.
 
-    Hint: go through every commit, not only the newest; `git rev-list --all` lists them.
+    Hint: go through every commit, not only the newest, and every file of it; `git rev-list --all` lists them.
     """
     repository = Repository()
     first = {"settings.py": f'import os\nJWT_SECRET = "{draw.secret(64)}"\n', "keys/server.pem": private_key(draw)}
-    repository.commit({**first, "ci.sh": "make\n"})
+    script = "echo and on\n" * 60
+    line = draw.number(30, 50)
+    keyed = script.splitlines(keepends=True)
+    keyed.insert(line - 1, f"export API_KEY={api_key(draw)}\n")
+    copied = f"JWT_SECRET={draw.secret(64)}\n"
+    repository.commit({**first, "ci.sh": "make\n", "run.sh": script})
     repository.commit({"settings.py": 'import os\nJWT_SECRET = os.environ["JWT_SECRET"]\n'})
     repository.commit({"keys/server.pem": None, "ci.sh": f"export GH={github_token(draw)}\nmake\n"})
-    repository.commit({"ci.sh": None, "config.json": json.dumps({"password": api_key(draw)})})
-    repository.commit({"config.json": json.dumps({"password": ""}), "README.md": "clean\n"})
+    new = {"config.json": json.dumps({"password": api_key(draw)}), "cl\u00e9.env": copied, "copy/.env": copied}
+    repository.commit({"ci.sh": None, "run.sh": "".join(keyed), **new})
+    gone = {"run.sh": script, "cl\u00e9.env": None, "copy/.env": None}
+    repository.commit({"config.json": json.dumps({"password": ""}), "README.md": "clean\n", **gone})
+    for _ in range(LONG):
+        repository.commit({})
     findings = scanned(desk, repository)
     for leak in (
         Leak("settings.py", (2,), (1, 2)),
         Leak("keys/server.pem", (), (1, 2, 3)),
         Leak("ci.sh", (1,), (3, 4)),
         Leak("config.json", (1,), (4, 5)),
+        Leak("run.sh", (line,), (4, 5)),
+        Leak("cl\u00e9.env", (1,), (4, 5)),
+        Leak("copy/.env", (1,), (4, 5)),
     ):
         expect_found(findings, repository, leak, "a secret that is only in the history")
 
@@ -347,11 +363,11 @@ def test_private_keys_are_found(desk: Desk, draw: Draw) -> None:
 @exercise("6.4")
 @attack("CWE-798", "CWE-540")
 def test_tokens_are_found(desk: Desk, draw: Draw) -> None:
-    """Tokens of GitHub and access keys of AWS are found anywhere in a line.
+    """Tokens of GitHub and access keys of AWS are found anywhere in a line, and in any folder.
 
     They are made to be recognised, so that scanners find them before others do.
 
-    Hint: `ghp_` and 36 letters or digits; `AKIA` and 16.
+    Hint: `ghp_` and 36 letters or digits; `AKIA` and 16. A test or an example may have been tried with a real one.
     """
     curl = f'curl -H "Authorization: Bearer {github_token(draw)}" https://api.github.example\n'
     expect_all(
@@ -362,6 +378,9 @@ def test_tokens_are_found(desk: Desk, draw: Draw) -> None:
             "notes.md": ("an AWS key", f"Ada's key is {aws_key(draw)}.\n", 1),
             "backup.py": ("an AWS key", f'client("s3", "{aws_key(draw)}")\n', 1),
             "aws.ini": ("an AWS key", f"[default]\naws_access_key_id = {aws_key(draw)}\n", 2),
+            "tests/conftest.py": ("a GitHub token", f'TOKEN = "{github_token(draw)}"\n', 1),
+            "docs/deploy.md": ("an AWS key", f"# Deploy\n\nUse {aws_key(draw)}.\n", 3),
+            "examples/client.py": ("a GitHub token", f'client("{github_token(draw)}")\n', 1),
         },
     )
 

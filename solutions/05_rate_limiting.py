@@ -496,8 +496,8 @@ MendedLimiter = RateLimiter
 # %% [markdown]
 # ### Exercise 5.2 · Who is the client?
 #
-# `GET /search` (`?limit=<int>`, 422 otherwise) → 200; `RATE_LIMIT` per `RATE_WINDOW` s and client over every path but
-# `/health`; env `TRUSTED_PROXIES`.
+# `GET /search` (`?limit=<int>`, 422 otherwise) → 200; `RATE_LIMIT` per `RATE_WINDOW` s and client over every path and
+# method but `/health`; env `TRUSTED_PROXIES`.
 #
 # Forged `X-Forwarded-For` buys nothing; clients behind the trusted proxy are told apart; an IPv6 /64 shares one budget,
 # IPv4 addresses written as IPv6 do not; 422s count; a made-up bearer token or user agent buys nothing. 429 is JSON with
