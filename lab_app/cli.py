@@ -24,7 +24,7 @@ Penalty = Annotated[float | None, typer.Option(help="share of the total that a d
 Overrides = Annotated[Path | None, typer.Option(help="scores set by hand: a CSV of student,exercise,score,reason")]
 FeedbackOption = Annotated[Literal["full", "scores"] | None, typer.Option("--feedback", help="what students read")]
 HoldBack = Annotated[list[str] | None, typer.Option(help="a check of which students read the title only")]
-# Workers of pytest-xdist, one more than two cores have, for half of it is waiting; what shares an app or a browser stays
+# More workers of pytest-xdist than two cores have, for half of it is waiting; what shares an app or a browser stays
 # together, and what takes longest begins first.
 SHARED = ("-n3", "--dist=loadfile", "--no-loadscope-reorder")
 
