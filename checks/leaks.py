@@ -5,13 +5,14 @@ import binascii
 import html
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 WINDOW, STRIDE = 8, 4  # a part of WINDOW + STRIDE - 1 characters is always found, and one of WINDOW often
 ENDS = range(4, WINDOW + STRIDE)  # so many characters of a masked secret are often left at its ends
 MASKS = (b"**", b"...", "…".encode(), "•".encode(), b"xx", b"##")
 DEPTH = 3  # base64 in JSON in a URL
+MOST = 1 << 20  # bytes that are unpacked of a text
 BASE64, BASE32, HEX = rb"[A-Za-z0-9+/_-]{11,}", rb"[A-Z2-7]{13,}", rb"[0-9A-Fa-f]{16,}"
 ESCAPE = re.compile(rb"\\(?:u00([0-9A-Fa-f]{2})|x([0-9A-Fa-f]{2})|([^ux]))")
 
@@ -64,7 +65,9 @@ def decoded(data: bytes) -> Iterator[bytes]:
     yield _unpacked(data)
     joined = re.sub(rb"\s", b"", data)  # encoded text is often wrapped
     for text in {data, joined}:
-        yield b"\n".join(_in_base64(text))
+        plain = list(_in_base64(text))
+        yield b"\n".join(plain)
+        yield b"\n".join(_unpacked_each(plain))
         yield b"\n".join(_in_base32(text))
         yield b"\n".join(_in_hex(text))
 
@@ -100,8 +103,17 @@ def _cut(text: bytes, group: int, impossible: int) -> bytes:
     return whole + b"=" * (-len(whole) % group)
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked_each(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What each piece by itself unpacks to, all together no more than MOST."""
+    left = MOST
+    for piece in pieces:
+        if left > 0 and (text := _unpacked(piece, left)):
+            left -= len(text)
+            yield text
+
+
+def _unpacked(data: bytes, most: int = MOST) -> bytes:
     try:
-        return zlib.decompressobj(wbits=47).decompress(data, 1 << 20)
+        return zlib.decompressobj(wbits=47).decompress(data, most)
     except zlib.error:
         return b""

@@ -278,7 +278,7 @@ def test_withdrawn_records_affect_nothing(desk: Desk, draw: Draw) -> None:
 
     Hint: look for the key `withdrawn` before anything else.
     """
-    n, when = draw.number(2, 6), f"20{draw.number(30, 60)}-0{draw.number(1, 9)}-17T09:{draw.number(10, 59)}:00Z"
+    n, when = draw.number(2, 6), f"20{draw.number(19, 26)}-0{draw.number(1, 9)}-17T09:{draw.number(10, 59)}:00Z"
     texts = (f"introduced 0, fixed {n}.6", f"introduced {n}.1, last_affected {n}.6", f"introduced {n}.1")
     withdrawn = [advisory(draw, text, withdrawn=when) for text in texts]
     withdrawn.append(advisory(draw, versions=[f"{n}.3"], withdrawn=when))

@@ -1,5 +1,6 @@
 """9.2 Audit a lock file: what an audit finds, and what it must not pass over in silence."""
 
+import platform
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from lab_app.harness.world import Desk
 from lab_app.runner.services.advisories import Advisories, Record, record
 
 ANY = [{"introduced": "0"}]
+REFUSALS, ODD = (400, 401, 403, 404, 429), (402, 405, 406, 408, 409, 410, 413, 418, 422, 423, 426, 428, 431, 451)
+FAILURES = (500, 501, 502, 503, 504, 505, 507, 508, 511)
 
 
 @pytest.fixture(scope="session")
@@ -233,7 +236,7 @@ def test_what_is_not_pinned_is_said(desk: Desk, osv: Advisories, draw: Draw) -> 
 
     Hint: a pin is exactly one `==` without a `*`. Everything else goes to `unaudited`.
     """
-    n = draw.number(1, 9)
+    n, here = draw.number(1, 9), ".".join(platform.python_version_tuple()[:2])  # a marker that holds
     name, version, about = flawed(draw, osv)
     endings = (
         "",
@@ -245,6 +248,8 @@ def test_what_is_not_pinned_is_said(desk: Desk, osv: Advisories, draw: Draw) -> 
         f">{n}",
         f"[cli]>={n}.0",
         f">={n}.0,<{n + 1}",
+        f'>={n} ; python_version == "{here}"',
+        f" ; python_version == '{here}'",
     )
     loose = [(draw.username(), ending) for ending in endings]
     osv.records.extend(advisory(draw, other) for other, _ in loose[::2])
@@ -271,6 +276,9 @@ def test_what_is_not_understood_is_said(desk: Desk, osv: Advisories, draw: Draw)
         "https://files.example/{0}-1.0-py3-none-any.whl",
         "-e ./{0}",
         "-r {0}.txt",
+        "-r{0}.txt",
+        "--requirement {0}.txt",
+        "--editable ./{0}",
         "./wheels/{0}-1.0-py3-none-any.whl",
         "{0}=1.0",
         "{0}==",
@@ -298,7 +306,9 @@ def test_an_answer_with_an_error_is_no_answer(desk: Desk, osv: Advisories, draw:
     Hint: look at the status before the body: `raise_for_status()`.
     """
     name, version, about = flawed(draw, osv)
-    broken = {status: flawed(draw, osv) for status in (500, 404, 503, 429)}
+    statuses = [*REFUSALS, *draw.random.sample(ODD, 2), *draw.random.sample(FAILURES, 2)]
+    draw.random.shuffle(statuses)
+    broken = {status: flawed(draw, osv) for status in statuses}
     for status, (other, _, _) in broken.items():
         osv.troubles[other] = status
     lines = [f"{other}=={at}" for other, at, _ in broken.values()]
@@ -357,7 +367,7 @@ def test_silence_is_no_answer(desk: Desk, osv: Advisories, draw: Draw) -> None:
 @exercise("9.2")
 @attack("CWE-1395")
 def test_aliases_are_one_finding(desk: Desk, osv: Advisories, draw: Draw) -> None:
-    """One flaw that stands in several databases is one finding with all of its ids.
+    """One flaw that stands in several databases is one finding with all of its ids, and with the fix of any of them.
 
     Counted twice it looks like two flaws, and ignored once it still breaks the build.
 
@@ -365,7 +375,7 @@ def test_aliases_are_one_finding(desk: Desk, osv: Advisories, draw: Draw) -> Non
     What is `related` is another flaw.
     """
     cases = []
-    for shape in range(4):
+    for shape in range(5):
         name, version = draw.username(), f"{draw.number(1, 9)}.{draw.number(0, 9)}"
         one, two, three = ghsa(draw), pysec(draw), cve(draw)
         records = (
@@ -379,14 +389,24 @@ def test_aliases_are_one_finding(desk: Desk, osv: Advisories, draw: Draw) -> Non
                 record(each, name, ANY, aliases=[o for o in (one, two, three) if o != each])
                 for each in (three, one, two)
             ],
+            [record(one, name, ANY, aliases=[three]), record(two, name, ANY, aliases=[three])],
         )[shape]
         osv.records.extend(records)
         cases.append((record(one, name, ANY, aliases=[two, three]), version))
+    n, mended = draw.number(2, 9), []
+    for late in (False, True):  # one of two databases has not heard of the fix yet
+        one, two, name = ghsa(draw), pysec(draw), draw.username()
+        about = record(one, name, [{"introduced": "0"}, {"fixed": f"{n}.6"}], aliases=[two])
+        osv.records.extend([about, record(two, name, ANY, aliases=[one])][:: -1 if late else 1])
+        mended.append((about, f"{n}.2"))
+    cases += mended
     alone = flawed(draw, osv)
     lines = [f"{about['affected'][0]['package']['name']}=={version}" for about, version in cases]
     (report,) = audit(desk, osv, "\n".join([*lines, f"{alone[0]}=={alone[1]}"]))
     for about, version in (*cases, (alone[2], alone[1])):
         report.expect_ids(about, version)
+    for about, version in mended:
+        report.expect_fixed(about, version, (f"{n}.6",))
 
 
 @exercise("9.2")

@@ -75,24 +75,29 @@ def plain(draw: Draw) -> House:
 
 
 def knotty(draw: Draw) -> House:
-    """Names of several spellings, extras, markers, a bound that somebody else sets, a wheel for another Python."""
+    """Names of several spellings, extras, markers, a bound that somebody else sets, a wheel for another Python.
+
+    Two ask for another extra each of one package, and two packages need each other.
+    """
     house, n = House(), draw.number(2, 8)
     asked, unasked, never, bound, setter, cool, old, base = (draw.username() for _ in range(8))
-    one, two, speller, late = draw.username(), draw.username(), draw.username(), draw.username()
+    one, two, speller, late, later = (draw.username() for _ in range(5))
     lines = [f'{asked}>={n} ; extra == "fast"', f'{unasked} ; extra == "slow"', f'{never} ; python_version < "3"']
     house.put(f"{one}_{two}", f"{n}.1", *lines, extras=("fast", "slow"))
     house.put(asked, f"{n}.5")
     house.put(unasked, f"{n}.5")
     house.put(never, f"{n}.5")
-    house.put(setter, f"{n}.0", f"{bound}<{n}", cool)
+    house.put(setter, f"{n}.0", f"{bound}<{n}", cool, f"{base}[most]")
     for version in (f"{n - 1}.0", f"{n - 1}.5", f"{n}.0"):
         house.put(bound, version)
     house.put(cool, "1.0", f"{one.capitalize()}.{two}", old)
-    house.put(old, f"{n}.0")
+    house.put(old, f"{n}.0", cool)
     house.put(old, f"{n}.1", tag="py2-none-any")
     house.put(speller, f"{n}.0", cool.upper(), f"{base}[more]")
-    house.put(base, f"{n}.4", f'{late} ; extra == "more"', extras=("more",))
-    house.put(late, f"{n}.3")
+    ends = [f'{late} ; extra == "more"', f'{later} ; extra == "most"']
+    house.put(base, f"{n}.4", *ends, extras=("more", "most"))
+    for end in (late, later):
+        house.put(end, f"{n}.3")
     wanted = [base, bound, f"{one}-{two.upper()}[fast]", setter, speller, f'{unasked} ; python_version < "3"']
     house.wanted = "\n".join(draw.random.sample(wanted, len(wanted))) + "\n"
     return house
@@ -149,7 +154,7 @@ def test_pip_installs_the_lock(simple: Locked) -> None:
 @exercise("9.3")
 @legit("ASVS 5.0 15.2.4")
 def test_bounds_and_markers_are_kept(hard: Locked) -> None:
-    """Extras, markers, bounds set by others, other spellings and wheels for other Pythons are handled.
+    """Extras, markers, bounds set by others, circles, other spellings and wheels for other Pythons are handled.
 
     The newest version is not always the one that fits.
 

@@ -1,9 +1,12 @@
 """10.1 One event, one line: how it is used, and how it is attacked."""
 
 import json
+import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +20,7 @@ from lab_app.harness.library import Member
 
 ZONES = ("Asia/Tokyo", "America/New_York")
 MOST = 8 << 10  # bytes of a line
+CROWD, ROUNDS = 60, 8
 Asked = tuple[str, str, int]  # method, path, status
 BREAKS = ("\n", "\r\n", "\r", "\u2028", "\u2029", "\u0085", "\v", "\f")
 RAW = ["\N{NEXT LINE}", "\N{LINE SEPARATOR}", "\N{PARAGRAPH SEPARATOR}", *map(chr, range(0x20))]
@@ -63,6 +67,17 @@ def some(asked: Counter[Asked]) -> str:
 def forged(draw: Draw) -> str:
     """A line that tells of a login that never was."""
     return json.dumps({"event": "authn_login_success", "username": draw.username(), "status": 200})
+
+
+def released(app: App, paths: Iterable[str]) -> None:
+    """Ask for these paths at one moment, over connections that were open before. The log says what became of them."""
+    with ExitStack() as held, suppress(OSError):
+        connections = [held.enter_context(socket.create_connection(("127.0.0.1", app.port), 10)) for _ in range(CROWD)]
+        for path, connection in zip(paths, connections, strict=True):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        for connection in connections:
+            connection.settimeout(max(0.01, app.answer.deadline() - time.monotonic()))
+            connection.recv(1 << 14)
 
 
 @exercise("10.1")
@@ -226,12 +241,17 @@ def test_no_line_is_longer_than_8_kib(app: App, api: httpx.Client, draw: Draw) -
 @exercise("10.1")
 @attack("CWE-362", "CWE-778")
 def test_lines_of_many_at_once_stay_whole(app: App, api: httpx.Client, draw: Draw) -> None:
-    """Sixty requests at once, with long names, leave sixty whole lines.
+    """Requests for unknown pages that come at one moment, and sixty with long names, leave as many whole lines.
 
     Two threads that write half a line each leave none that parses.
 
     Hint: one `write` per line, in append mode, behind a lock.
     """
+    for _ in range(ROUNDS):  # until the first line that is broken
+        log, paths = TidyLog(app), [f"/{draw.username()}" for _ in range(CROWD)]
+        released(app, paths)
+        found = told(log.eventually(lambda entries: len(entries) >= CROWD))
+        assert found == Counter(("GET", path, 404) for path in paths), f"wrote {some(found)} for {CROWD} unknown pages"
     log, people = TidyLog(app), [draw.username() + "é" * 400 for _ in range(20)]
 
     def ask(number: int) -> httpx.Response:

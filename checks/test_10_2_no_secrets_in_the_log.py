@@ -2,6 +2,7 @@
 
 import base64
 import json
+import uuid
 from typing import Any
 from urllib.parse import quote
 
@@ -115,10 +116,16 @@ def test_addresses_leave_no_token(app: App, api: httpx.Client, draw: Draw) -> No
     """
     log, password, secrets = Log(app), draw.passphrase(), dict[str, str]()
 
-    def token(shown: str) -> str:
-        value = secrets[f"the token of {shown}"] = draw.secret(32)
+    def token(shown: str, value: str = "") -> str:
+        secrets[f"the token of {shown}"] = value = value or draw.secret(32)
         return value
 
+    short = {f"{length} characters": draw.secret(length) for length in (8, draw.number(9, 17))}
+    for shown, value in (short | {"UUID": str(uuid.UUID(int=draw.random.getrandbits(128), version=4))}).items():
+        for method, end in (("POST", ""), ("GET", "/")):
+            body = account(draw, password) if method == "POST" else None
+            path = f"/reset/{token(f'{method} /reset/…{end} ({shown})', value)}{end}"
+            api.request(method, path, json=body)
     for method, start, end in (
         ("POST", "/reset/", ""),
         ("GET", "/reset/", ""),
@@ -144,8 +151,8 @@ def test_addresses_leave_no_token(app: App, api: httpx.Client, draw: Draw) -> No
     ):  # a page at the link of the e-mail sends it on with all that it asks for
         page = f"https://larkspur.example/reset/{token(f'the Referer of {path}')}"
         api.get(path, headers={"Referer": f"{page}?access_token={token(f'the query in the Referer of {path}')}"})
-    entries = log.before(unknown_member(api, draw), 17)
-    expect_silence(entries, log, secrets | {"the new password": password}, 17)
+    entries = log.before(unknown_member(api, draw), 23)
+    expect_silence(entries, log, secrets | {"the new password": password}, 23)
 
 
 @exercise("10.2")
@@ -196,7 +203,9 @@ def test_bodies_leave_no_secrets(app: App, api: httpx.Client, draw: Draw) -> Non
         nested = {"deep": [{"er": {"token": secret(f"token at {start}")}}, [secret(f"a list at {start}")]]}
         body = account(draw, secret(f"password {start}"), **some, **nested) | {"meta": some, "secret": [nested]}
         expect(api.post(f"/reset/{draw.secret(32)}", json=body), RESET, "fell over a reset")
-    expect_silence(log.before(unknown_member(api, draw), 4), log, secrets, 4)
+    weak = secrets["a password that is too short"] = f"{draw.secret(3)}!{draw.secret(3)}"
+    expect(api.post(f"/reset/{draw.secret(32)}", json=account(draw, weak)), RESET, "fell over a reset")
+    expect_silence(log.before(unknown_member(api, draw), 5), log, secrets, 5)
 
 
 @exercise("10.2")

@@ -18,7 +18,7 @@ from lab_app.runner.services.wheels import wheel
 
 LONGEST = 1 << 16
 PIP_SECONDS = 60
-HASH = re.compile(r"--hash=([a-z0-9]+):([0-9a-f]+)")
+HASH = re.compile(r"--hash(?:=| +)([a-z0-9]+):([0-9a-f]+)")
 # Far less than pip takes: nothing that pip could read as an option, a path, an address or a variable.
 EXTRAS, BOUND, MARKER = r"( ?\[[A-Za-z0-9._, -]*\])?", r"[=<>!~]{1,3} ?[A-Za-z0-9.!+*_]+", r"( ?;[^@$:/\\-]*)?"
 LINE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]*{EXTRAS}( ?{BOUND}( ?, ?{BOUND})*)?{MARKER}")

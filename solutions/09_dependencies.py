@@ -379,6 +379,8 @@ check("9.1")
 #
 # "Not understood" is meant: URLs, folders, `-e`, `-r`. A line that brings in packages and is skipped looks clean.
 #
+# Records that share an `id` or alias are one finding.
+#
 # Not judged, but real: OSV hands out more than a thousand records [page by
 # page](https://google.github.io/osv.dev/post-v1-query/#pagination). While there is a `next_page_token`, ask again with
 # it as `page_token`.

@@ -653,7 +653,7 @@ check("10.3")
 # `ALERT_WEBHOOK_URL`.
 #
 # One line for each `authn_login_success`, `authn_login_fail`, `authz_fail` (a 401 or 403 outside `/token`),
-# `excess_rate_limit_exceeded`, `input_validation_fail`. They are words of
+# `excess_rate_limit_exceeded`, `input_validation_fail` (a 422, at `/token` too). They are words of
 # [OWASP's logging vocabulary](https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html).
 
 # %% [markdown]
