@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import secrets
+import zlib
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
     "entities": lambda text: b"".join(b"&#%d;" % byte for byte in text),
     "UTF-16": lambda text: text.decode().encode("utf-16"),
     "gzip": gzip.compress,
+    "zlib in base64, behind a long word": lambda text: b"request_done_here " + base64.b64encode(zlib.compress(text)),
     "base64 in JSON in a URL": lambda text: quote(json.dumps({"k": base64.b64encode(text).decode()})).encode(),
 }
 
