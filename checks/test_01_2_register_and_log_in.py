@@ -125,9 +125,7 @@ def test_short_and_overlong_passwords_are_refused(app: App, api: httpx.Client, d
 
 @exercise("1.2")
 @attack("CWE-694", "CWE-287")
-def test_taken_names_and_addresses_are_refused(
-    app: App, api: httpx.Client, ada: Member, disabled: Member, draw: Draw
-) -> None:
+def test_taken_names_and_addresses_are_refused(app: App, api: httpx.Client, disabled: Member, draw: Draw) -> None:
     """A username or e-mail that is taken gets 409, and the member who has it keeps the account.
 
     Registering a name again must not be a way to set its password, nor one to come back for who was disabled.
@@ -135,13 +133,12 @@ def test_taken_names_and_addresses_are_refused(
     Hint: `members` has UNIQUE columns: insert, and answer 409 to the IntegrityError.
     """
     first, row = registered(api, draw), "SELECT * FROM members WHERE id = ?"
-    before = [app.sql(row, member.id) for member in (ada, disabled)]
-    for owner in (first, *({"username": member.username, "email": member.email} for member in (ada, disabled))):
+    before = app.sql(row, disabled.id)
+    for owner in (first, {"username": disabled.username, "email": disabled.email}):
         for field in ("username", "email"):
             expect(register(api, newcomer(draw) | {field: owner[field]}), 409, f"gave away a taken {field}")
     settled(app)
-    after = [app.sql(row, member.id) for member in (ada, disabled)]
-    assert after == before, "answered 409 to a taken name or e-mail and changed the member who has it"
+    assert app.sql(row, disabled.id) == before, "answered 409 to a taken name or e-mail and changed who has it"
     second = newcomer(draw) | {"username": first["username"]}
     register(api, second)
     expect(log_in(api, second["username"], second["password"]), REFUSED, "let the second one in under a taken name")
@@ -227,18 +224,15 @@ def test_every_character_of_a_password_counts(api: httpx.Client, draw: Draw) -> 
     password = draw.secret(128)
     person = registered(api, draw, password=password)
     token_of(api, person)
-    for at in (43, 72, 127):
+    for at in (72, 127):  # whoever cuts at 43 cuts these off as well
         changed = password[:at] + "x" + password[at + 1 :]
         expect(log_in(api, person["username"], changed), REFUSED, f"took a password that differs at byte {at}")
-    for length in (43, 72):
-        expect(log_in(api, person["username"], password[:length]), REFUSED, f"took the first {length} bytes")
     wide = f"Ещё! {'ж' * 50} {draw.secret(8)}й"
     person = registered(api, draw, password=wide)
     changes = {  # none of them the same by NFC or NFKC, which some rightly apply
         "a Cyrillic password that differs late": f"{wide[:-1]}и",
         "a password without its exclamation mark": wide.replace("!", ""),
         "a password with a blank behind it": f"{wide} ",
-        "a password with two blanks for one": wide.replace(" ", "  ", 1),
         "a password whose first letter is small": wide[0].lower() + wide[1:],
     }
     for change, changed in changes.items():
