@@ -327,8 +327,9 @@ def test_guesses_at_once_share_the_budget(app: App, draw: Draw) -> None:
     )
     [hot] = join(app, draw, cost=8)
     heat(app, draw, hot.username)
-    looked_at = at_once(app, draw, [hot.username] * 12)
-    assert looked_at <= 1, f"looked at {looked_at} of 12 guesses of a hot name that came at once; one is allowed"
+    for _ in range(4):  # whoever looks first and counts later is not caught by every crowd
+        looked_at = at_once(app, draw, [hot.username] * 12)
+        assert looked_at <= 1, f"looked at {looked_at} of 12 guesses of a hot name that came at once; one is allowed"
 
 
 @exercise("5.4")
