@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import httpx
@@ -268,7 +268,7 @@ def without_redis(instances: Instances, draw: Draw, what: str, times: int) -> No
     with ThreadPoolExecutor(16) as pool:
         ask = [lambda app=app: app.at(address(draw)).get("/search") for app in instances * times]
         searches = [pool.submit(timed, one) for one in ask]
-        healths = [pool.submit(timed, lambda app=app: app.at(address(draw)).get("/health")) for app in instances]  # type: ignore[misc]
+        healths = [pool.submit(timed, partial(app.at(address(draw)).get, "/health")) for app in instances]
     for took, answer in (one.result() for one in searches):
         if answer.status_code != 503:
             raise CheckFailed(f"answered {answer.status_code} while Redis was {what}", "A safe app answers 503.")

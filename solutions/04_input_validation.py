@@ -587,7 +587,7 @@ check("4.2")
 # - `POST /orders` `{"book_id": int, "copies": 1–20}` → 201.
 #
 # Display names and orders live in tables of your own. Extra fields may be refused or ignored; they (`role`, `id`)
-# change nothing in the database. So may `null` in PATCH.
+# change nothing in the database. A `null` in PATCH may be refused or ignored, too, and crashes nothing.
 #
 # `"5"`, `true`, `5.0`, NaN, Infinity, 10**400, lone surrogates, nesting 200 000 deep → 4xx. No 422 repeats a value that
 # was sent.
