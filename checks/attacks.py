@@ -12,6 +12,14 @@ from urllib.parse import quote, quote_plus
 from lab_app.harness import App
 
 DIGESTS = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
+# What proxies of other kinds say in place of X-Forwarded-Proto, and anybody else can say as well.
+SAID_TO_BE_HTTPS = {
+    "X-Forwarded-Ssl": "on",
+    "Front-End-Https": "on",
+    "X-Forwarded-Scheme": "https",
+    "X-Forwarded-Protocol": "https",
+    "X-Url-Scheme": "https",
+}
 ZONES = ("Asia/Tokyo", "America/New_York")
 ALG_NONE = ("none", "None", "NONE", "nOnE")
 

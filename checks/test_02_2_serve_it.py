@@ -6,6 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from checks.attacks import SAID_TO_BE_HTTPS
 from checks.handshakes import (
     DHE_CBC,
     ECDHE_CBC,
@@ -27,14 +28,6 @@ from lab_app.runner.client import Bounds, NoAnswer, client
 from lab_app.runner.services.certificate import Certificate
 
 WAYS = (("/", 200), ("/missing", 404), ("/boom", 500))
-# What proxies of other kinds say in place of X-Forwarded-Proto.
-DIALECTS = {
-    "X-Forwarded-Ssl": "on",
-    "Front-End-Https": "on",
-    "X-Forwarded-Scheme": "https",
-    "X-Forwarded-Protocol": "ssl",
-    "X-Url-Scheme": "https",
-}
 
 
 def claims(scheme: str) -> tuple[dict[str, str], ...]:
@@ -184,7 +177,7 @@ def test_plain_answers_do_not_ask_for_https(launch: Callable[..., App]) -> None:
     Hint: the ASGI scope says which it is: `scope["scheme"]`. A header of the request is only what the client says.
     """
     plain = launch().api
-    for claim in (*claims("https"), DIALECTS):
+    for claim in (*claims("https"), SAID_TO_BE_HTTPS):
         for path, _ in WAYS:
             header = plain.get(path, headers=claim).headers.get("strict-transport-security")
             assert header is None, f"answered over plain http with Strict-Transport-Security: {header}"

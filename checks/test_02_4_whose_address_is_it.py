@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from checks.attacks import SAID_TO_BE_HTTPS
 from lab_app.harness import REFUSED, App, CheckFailed, attack, exercise, expect, json_of, legit
 from lab_app.harness.draw import Draw
 from lab_app.harness.evidence import exchange_of
@@ -22,14 +23,7 @@ OTHERS = (
     "X-Forwarded",
     "X-Original-Forwarded-For",
 )
-SCHEMES = {
-    "X-Forwarded-Scheme": "https",
-    "X-Forwarded-Protocol": "https",
-    "X-Forwarded-Port": "443",
-    "X-Forwarded-Ssl": "on",
-    "Front-End-Https": "on",
-    "X-Url-Scheme": "https",
-}
+SCHEMES = SAID_TO_BE_HTTPS | {"X-Forwarded-Port": "443"}
 GARBAGE = (
     "<script>alert(1)</script>",
     "fe80::1%<script>",

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from checks.attacks import bearer, forge
+from checks.attacks import SAID_TO_BE_HTTPS, bearer, forge
 from checks.csp import HEADER, csp_of
 from lab_app.harness import REFUSED, App, CheckFailed, Desk, attack, exercise, expect, json_of, legit
 from lab_app.harness.draw import Draw
@@ -21,10 +21,7 @@ REFERRER_POLICIES = {
     *("same-origin", "strict-origin", "strict-origin-when-cross-origin"),
 }
 # Whoever sends it says that they came over https, or that a proxy did.
-CLAIMS = (
-    *(("X-Forwarded-Ssl", "on"), ("Front-End-Https", "on"), ("X-Forwarded-Scheme", "https"), ("X-Url-Scheme", "https")),
-    *(("X-Forwarded-Protocol", "ssl"), ("X-Forwarded-Port", "443"), ("Host", "larkspur.example:443")),
-)
+CLAIMS = (*SAID_TO_BE_HTTPS.items(), ("X-Forwarded-Port", "443"), ("Host", "larkspur.example:443"))
 # It sees the cell's app. Starlette's own client drives the app as a server behind TLS would: the scheme is https.
 OVER_HTTPS = """
 from starlette.testclient import TestClient
